@@ -11,6 +11,7 @@ use crate::columns;
 use crate::error::{OpError, OpResult};
 use crate::files;
 use crate::kind::Kind;
+use crate::parts::{Parts, broken};
 use crate::table;
 
 /// One table of an artifact, on disk.
@@ -130,6 +131,16 @@ impl Artifact {
         file.batches().map_err(|e| self.broken(table, e))
     }
 
+    /// The parts of a table, which can be read at the same time.
+    ///
+    /// # Errors
+    /// See [`Artifact::batches`].
+    pub fn parts(&self, table: &str) -> OpResult<Parts> {
+        let of = self.file(table)?;
+        let file = of.open().map_err(|e| self.broken(table, e))?;
+        Parts::of(&file, &of.path, format!("{}.{table}", self.name))
+    }
+
     /// The texts of an artifact whose kind has text columns; several columns are joined by a line
     /// break.
     ///
@@ -168,7 +179,7 @@ impl Artifact {
         table: &str,
         e: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> OpError {
-        OpError::wrap("failed to read the table", e).artifact(format!("{}.{table}", self.name))
+        broken(&format!("{}.{table}", self.name), e)
     }
 }
 

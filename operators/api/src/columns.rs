@@ -7,7 +7,9 @@ use arrow::array::{
     ListArray, PrimitiveArray, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Float32Type, Int64Type, UInt32Type};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Field, Float32Type, Int64Type, Schema, UInt32Type,
+};
 
 use crate::error::{ErrorKind, OpError, OpResult};
 use crate::kind::TableSpec;
@@ -139,6 +141,20 @@ pub fn large_list_f32(batch: &RecordBatch, name: &str) -> OpResult<Vec<Vec<f32>>
     (0..list.len())
         .map(|i| inner::<Float32Type>(&list.value(i), name, 0, list.value(i).len()))
         .collect()
+}
+
+/// The length of the vectors of a column.
+///
+/// # Errors
+/// When there is no such column, or it holds no vectors.
+pub fn vector_length(schema: &Schema, name: &str) -> OpResult<usize> {
+    let field = schema.field_with_name(name);
+    match field.map(Field::data_type) {
+        Ok(DataType::FixedSizeList(_, length)) => Ok(usize::try_from(*length).unwrap_or(0)),
+        _ => Err(OpError::data(format!(
+            "there are no vectors in column `{name}`"
+        ))),
+    }
 }
 
 /// A column of vectors: their length and all values, row-major.

@@ -3,8 +3,8 @@
 //! An operator is one file somewhere under `operators/`: a parameter struct, its [`Schema`], its
 //! ports, a name, a version and a `run` function, tied together by the [`Operator`] trait. This
 //! crate holds that trait and the vocabulary operators share: artifact kinds ([`kinds`]), scoring
-//! of documents by their words ([`bm25`]), tables on disk ([`Artifact`], [`table`]), the run
-//! [`Context`] and the error type [`OpError`].
+//! of documents by their words ([`bm25`]), vectors of texts ([`points`]), tables on disk
+//! ([`Artifact`], [`table`]), the run [`Context`] and the error type [`OpError`].
 //!
 //! Invariant: nothing here depends on the engine, a terminal, the environment (except to find out
 //! how much memory is available) or candle. Caching, scheduling and the store live in the root
@@ -30,6 +30,8 @@ pub mod named;
 mod nesting;
 pub mod node_types;
 pub mod operator;
+pub mod parts;
+pub mod points;
 pub mod printable;
 pub mod random;
 pub mod ranks;

@@ -3,18 +3,24 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use parquet::arrow::ArrowWriter;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::nesting;
 
-/// Rows per batch when reading.
+/// Most rows of a batch when reading.
 pub const BATCH_ROWS: usize = 65_536;
+
+/// Most bytes of the vectors of a batch when reading. Larger batches are slower: the system takes
+/// their memory back each time, and must clear it again.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Approximate size of a row group in bytes. The writer holds one row group in memory, and a
 /// million vectors take about a gigabyte.
@@ -26,13 +32,34 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 /// # Errors
 /// When the schema has no Parquet form or writing the file's head fails.
 pub fn writer<W: Write + Send>(sink: W, schema: SchemaRef) -> Result<ArrowWriter<W>> {
-    let props = WriterProperties::builder()
+    let mut props = WriterProperties::builder();
+    // Compressed vectors are hardly smaller, and reading and writing them is several times as slow.
+    for path in vectors(&schema)? {
+        props = props
+            .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_statistics_enabled(path, EnabledStatistics::None);
+    }
+    let props = props
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_created_by("gfm-pipe table format 1".to_owned())
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .build();
     ArrowWriter::try_new(sink, schema, Some(props))
+}
+
+/// The columns that hold the numbers of vectors.
+fn vectors(schema: &Schema) -> Result<Vec<ColumnPath>> {
+    let is_vector = |field: &Arc<Field>| match field.data_type() {
+        DataType::FixedSizeList(item, _) => *item.data_type() == DataType::Float32,
+        _ => false,
+    };
+    let vectors = schema.fields().iter().filter(|field| is_vector(field));
+    let vectors = Schema::new(vectors.cloned().collect::<Vec<_>>());
+    let leaves = ArrowSchemaConverter::new().convert(&vectors)?;
+    let paths = leaves.columns().iter().map(|leaf| leaf.path().clone());
+    Ok(paths.collect())
 }
 
 /// Opens a Parquet file for reading in batches. Tables of the store are opened by
@@ -60,7 +87,17 @@ pub fn open(path: &Path) -> Result<File> {
 /// # Errors
 /// When it is not a Parquet file.
 pub fn reader_of(file: File) -> Result<ParquetRecordBatchReader> {
-    ParquetRecordBatchReaderBuilder::try_new(file)?
-        .with_batch_size(BATCH_ROWS)
-        .build()
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let rows = batch_rows(reader.schema());
+    reader.with_batch_size(rows).build()
+}
+
+/// Number of rows of a batch.
+pub(crate) fn batch_rows(schema: &Schema) -> usize {
+    let bytes = |field: &Arc<Field>| match field.data_type() {
+        DataType::FixedSizeList(_, length) => usize::try_from(*length).unwrap_or(0) * 4,
+        _ => 0,
+    };
+    let of_row: usize = schema.fields().iter().map(bytes).sum();
+    (BATCH_BYTES / of_row.max(1)).clamp(1, BATCH_ROWS)
 }

@@ -9,6 +9,7 @@ use gfm_pipe_api::answer::{
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
 use gfm_pipe_eval::systems::{FUSED, MODEL, PPR, RRF};
 use gfm_pipe_eval::{places, top};
+use gfm_pipe_index::Load;
 use gfm_pipe_model::model::{Question, Retriever};
 use rayon::prelude::*;
 
@@ -36,12 +37,12 @@ impl Ready {
     ///
     /// # Errors
     /// When the inputs do not belong together.
-    pub fn open(params: RetrieverParams, ctx: &Context) -> OpResult<Self> {
+    pub fn open(params: RetrieverParams, ctx: &Context, load: Load) -> OpResult<Self> {
         let corpus = Corpus::read(ctx)?;
         let facts = ctx.input_opt("entities").is_some();
         let facts = facts.then(|| Facts::read(ctx, corpus.len())).transpose()?;
         Ok(Ready {
-            scoring: Scoring::read(params, ctx, &corpus, facts.as_ref())?,
+            scoring: Scoring::read(params, ctx, load, &corpus, facts.as_ref())?,
             examples: examples(ctx)?,
             corpus,
             facts,

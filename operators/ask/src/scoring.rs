@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gfm_pipe_api::{Context, OpError, OpResult};
+use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::points::Points;
+use gfm_pipe_api::{Cancel, Context, OpError, OpResult};
 use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Fused, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::walks;
 use gfm_pipe_eval::features::fusion::Fusion;
-use gfm_pipe_eval::features::measure::{self, Measures};
+use gfm_pipe_eval::features::measure::{self, Measures, Similar};
 use gfm_pipe_eval::features::of_question::QuestionFeatures;
 use gfm_pipe_eval::features::{KEPT, read, rely_on_walks};
 use gfm_pipe_eval::starts::{SourcedStart, Starts, merged};
 use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, System};
-use gfm_pipe_index::{Encoder, LinkedStart, Linker};
-use gfm_pipe_model::loaded::{EncoderId, vectors};
+use gfm_pipe_index::{Encoder, LinkedStart, Linker, Load, Texts};
+use gfm_pipe_model::loaded::EncoderId;
 use gfm_pipe_model::model::Question;
 use gfm_pipe_text::ReadyEncoder;
 use rayon::prelude::*;
@@ -71,6 +73,7 @@ impl Scoring {
     pub fn read(
         params: RetrieverParams,
         ctx: &Context,
+        load: Load,
         corpus: &Corpus,
         facts: Option<&Facts>,
     ) -> OpResult<Self> {
@@ -83,7 +86,7 @@ impl Scoring {
         let model = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
         let model = model.map(|matrix| OnGraph::read(ctx, ranker, matrix));
         let model = model.transpose()?;
-        let linker = facts.map(|_| Linker::read(params.link, ctx, embedded));
+        let linker = facts.map(|_| Linker::read(params.link, ctx, embedded, load));
         let linker = linker.transpose()?;
         let words = match &linker {
             Some(linker) => Arc::clone(linker.words()),
@@ -94,7 +97,8 @@ impl Scoring {
             }
         };
         let (walk, walked) = walk.transpose()?.unzip();
-        let dense = dense(ctx, corpus)?.map(Arc::new);
+        let dense = dense(ctx, load, corpus, linker.as_ref())?.map(Arc::new);
+        let points = |of| linker.as_ref().and_then(|linker| linker.points(of));
         let fused = ctx.input_opt("fusion").map(Fusion::read).transpose()?;
         let fused = fused.map(|by| Fused {
             by,
@@ -107,8 +111,14 @@ impl Scoring {
                 dense: dense.clone(),
                 words: Arc::clone(&words),
                 pieces: corpus.pieces.clone(),
+                sentences: points(Texts::Sentences),
+                facts: points(Texts::Facts),
             };
-            Measures::read(ctx, corpus, walk.as_ref(), params.restart)
+            let measures = Measures::read(ctx, corpus, walk.as_ref(), params.restart)?;
+            match load {
+                Load::All => measures.loaded(),
+                Load::Check => Ok(measures),
+            }
         });
         let scoring = Scoring {
             walked: walked.unwrap_or_default(),
@@ -195,10 +205,15 @@ impl Scoring {
             all.push(self.chosen(embedding.unwrap_or_default(), starts));
         }
         self.score_nodes(&mut all, texts)?;
-        let others = all.into_par_iter().zip(texts);
-        Ok(others
-            .map(|(scored, text)| self.finished(scored, text))
-            .collect())
+        let similar = match (&self.measures, embedded) {
+            (Some(measures), Some((encoder, vectors))) => {
+                measures.similar(&Cancel::default(), encoder.dim(), vectors)?
+            }
+            _ => Similar::default(),
+        };
+        let others = all.into_par_iter().zip(texts).enumerate();
+        let finished = others.map(|(i, (scored, text))| self.finished(scored, text, (&similar, i)));
+        Ok(finished.collect())
     }
 
     /// Chooses the system for a question, and where it starts.
@@ -294,8 +309,13 @@ impl Scoring {
     }
 
     /// Adds the scores of documents.
-    fn finished(&self, mut scored: Scored, text: &str) -> OpResult<Scored> {
-        let features = self.features(&scored, text)?;
+    fn finished(
+        &self,
+        mut scored: Scored,
+        text: &str,
+        similar: (&Similar, usize),
+    ) -> OpResult<Scored> {
+        let features = self.features(&scored, text, similar)?;
         if let Some(nodes) = &scored.nodes {
             let model = self.model.as_ref();
             let model = model.ok_or_else(|| OpError::internal("scores without a model"))?;
@@ -319,7 +339,12 @@ impl Scoring {
     }
 
     /// The ranking features of a question, if its system needs them.
-    fn features(&self, scored: &Scored, text: &str) -> OpResult<Option<QuestionFeatures>> {
+    fn features(
+        &self,
+        scored: &Scored,
+        text: &str,
+        similar: (&Similar, usize),
+    ) -> OpResult<Option<QuestionFeatures>> {
         let by_model = self.model.as_ref().is_some_and(OnGraph::has_features);
         let needed = scored.system.is(&FUSED) || (scored.system.is(&MODEL) && by_model);
         let Some(measures) = self.measures.as_ref().filter(|_| needed) else {
@@ -336,7 +361,8 @@ impl Scoring {
             embedding: &scored.embedding,
             starts: &starts,
         };
-        measures.of(asked, KEPT).map(Some).map_err(shape)
+        let features = measures.of(asked, similar, KEPT);
+        features.map(Some).map_err(shape)
     }
 
     /// Whether a score says that the system knows nothing in favour of a document.
@@ -391,15 +417,30 @@ fn encoder(params: &RetrieverParams, ctx: &Context) -> OpResult<Option<ReadyEnco
     }
 }
 
-fn dense(ctx: &Context, corpus: &Corpus) -> OpResult<Option<Dense>> {
+/// The embeddings of documents, which the linker may have loaded.
+fn dense(
+    ctx: &Context,
+    load: Load,
+    corpus: &Corpus,
+    linker: Option<&Linker>,
+) -> OpResult<Option<Dense>> {
     let Some(embeddings) = ctx.input_opt("corpus_embeddings") else {
         return Ok(None);
     };
-    let documents = ctx.input("documents")?;
-    gfm_pipe_api::artifact::check_made_from(embeddings, &documents.texts()?, &documents.name)?;
-    let (dim, values) = vectors(embeddings, "vectors")?;
+    let known = linker.and_then(|linker| linker.points(Texts::Documents));
+    if known.is_none() {
+        let documents = ctx.input("documents")?;
+        check_made_from(embeddings, &documents.texts()?, &documents.name)?;
+    }
     if corpus.len() == 0 {
         return Ok(None);
     }
-    Dense::new(dim, values).map(Some).map_err(shape)
+    if let Some(points) = known {
+        return Ok(Some(Dense::of(points)));
+    }
+    let points = match load {
+        Load::All => Points::read(embeddings)?,
+        Load::Check => Points::new(0),
+    };
+    Ok(Some(Dense::of(Arc::new(points))))
 }

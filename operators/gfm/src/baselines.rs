@@ -139,7 +139,7 @@ fn dense(ctx: &Context, inputs: &Inputs) -> OpResult<Dense> {
         .artifact(&artifact.name)
         .hint("give both `embed` stages the same `model`"));
     }
-    Dense::new(e.dim, e.values).map_err(shape)
+    Dense::new(e.dim, &e.values).map_err(shape)
 }
 
 fn shape(e: BadShape) -> OpError {

@@ -43,7 +43,9 @@ pub use extract::operator::{By, Extract, ExtractParams};
 pub use ingest_documents::{DocumentsParams, IngestDocuments};
 pub use ingest_questions::{IngestQuestions, QuestionsParams};
 pub use join_equivalent::{JoinEquivalent, JoinParams};
-pub use link_questions::{Encoder, LinkParams, LinkQuestions, LinkedStart, Linker, sentences_of};
+pub use link_questions::{
+    Encoder, LinkParams, LinkQuestions, LinkedStart, Linker, Load, Texts, sentences_of,
+};
 pub use make_questions::{MakeParams, MakeQuestions};
 
 /// The operators of this crate, for the registry.

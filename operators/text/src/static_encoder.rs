@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{DecoderWrapper, PostProcessorWrapper, TokenizerImpl};
+use tokenizers::{DecoderWrapper, Model as _, PostProcessorWrapper, TokenizerImpl};
 
 use crate::error::EncoderError;
 use crate::pooling::normalise;
@@ -61,6 +61,8 @@ struct Model {
     name: String,
     dim: usize,
     tokenizer: BertTokenizer,
+    /// Whether the tokenizer reads all letters as small ones.
+    lowercase: bool,
     /// The id of unknown tokens, which are left out of the average.
     unknown: u32,
     table: Cow<'static, [u8]>,
@@ -176,6 +178,7 @@ impl StaticEncoder {
             name: config.name,
             dim: config.dim,
             tokenizer,
+            lowercase: config.tokenizer.lowercase,
             unknown,
             table,
             rows,
@@ -237,10 +240,8 @@ impl StaticEncoder {
 impl Model {
     /// Fills `out`, which must be zero. Returns false if it stays zero.
     fn encode_row(&self, text: &str, out: &mut [f32]) -> tokenizers::Result<bool> {
-        // Unlike `encode`, this computes no offsets.
-        let encoding = self.tokenizer.encode_fast(text, false)?;
         let table = &self.table[self.rows.clone()];
-        for &id in encoding.get_ids() {
+        for id in self.tokens(text)? {
             if id == self.unknown {
                 continue;
             }
@@ -252,6 +253,36 @@ impl Model {
             }
         }
         Ok(normalise(out))
+    }
+
+    /// The ids of a text's tokens.
+    fn tokens(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
+        if !text
+            .bytes()
+            .all(|b| matches!(b, b' '..=b'~' | b'\t' | b'\n' | b'\r'))
+        {
+            // Unlike `encode`, this computes no offsets.
+            return Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec());
+        }
+        // Most of the time goes into `BertNormalizer` and `BertPreTokenizer`. What they do with such
+        // a text is simple: letters become small, blanks separate words, and a mark is a word.
+        let mark = |c: char| c.is_ascii_punctuation();
+        let mut ids = Vec::new();
+        let mut text = Cow::Borrowed(text);
+        if self.lowercase {
+            text.to_mut().make_ascii_lowercase();
+        }
+        for part in text.split_ascii_whitespace() {
+            for word in part.split_inclusive(mark) {
+                let marks = usize::from(word.ends_with(mark));
+                let (word, mark) = word.split_at(word.len() - marks);
+                for word in [word, mark].into_iter().filter(|word| !word.is_empty()) {
+                    let tokens = self.tokenizer.get_model().tokenize(word)?;
+                    ids.extend(tokens.into_iter().map(|token| token.id));
+                }
+            }
+        }
+        Ok(ids)
     }
 }
 
@@ -274,4 +305,45 @@ fn hash_file(hasher: &mut blake3::Hasher, file: &[u8]) {
     hasher
         .update(&(file.len() as u64).to_le_bytes())
         .update(file);
+}
+
+#[cfg(all(test, feature = "static-encoder"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[ -~\t\n\r]{0,40}",
+            "([A-Z]?[a-z]{1,12}[ ,.'-]{0,2}){0,12}",
+            "[a-z]{90,120}"
+        ]
+    }
+
+    /// The compiled-in encoder, with letters of both sizes if it does not make them small.
+    fn encoder(lowercase: bool) -> StaticEncoder {
+        let config = std::str::from_utf8(builtin::CONFIG).unwrap();
+        let other = config.replace("\"lowercase\": true", "\"lowercase\": false");
+        assert_ne!(config, other);
+        let config = if lowercase { config } else { &other };
+        StaticEncoder::from_bytes(config.as_bytes(), builtin::VOCAB, builtin::TABLE.to_vec())
+            .unwrap()
+    }
+
+    #[test]
+    fn plain_english_has_the_tokens_that_the_library_finds() {
+        for lowercase in [true, false] {
+            let encoder = encoder(lowercase);
+            let model = &*encoder.0;
+            let cases = ProptestConfig::with_cases(512);
+            let mut runner = proptest::test_runner::TestRunner::new(cases);
+            let all = runner.run(&text(), |text| {
+                let want = model.tokenizer.encode_fast(text.as_str(), false).unwrap();
+                prop_assert_eq!(model.tokens(&text).unwrap(), want.get_ids(), "{:?}", text);
+                Ok(())
+            });
+            all.unwrap();
+        }
+    }
 }

@@ -376,7 +376,7 @@ proptest! {
         let items = items(dir.path());
         // What is kept, by the text.
         let mut kept: BTreeMap<String, Id> = BTreeMap::new();
-        for (step, numbers) in steps {
+        for (place, (step, numbers)) in steps.into_iter().enumerate() {
             let texts: BTreeMap<String, ()> = numbers.iter().map(|n| (format!("t{n}"), ())).collect();
             let texts: Vec<&str> = texts.keys().map(String::as_str).collect();
             match step {
@@ -405,7 +405,7 @@ proptest! {
                         pack::record(&mut bytes, at, id, text.to_uppercase().as_bytes());
                         kept.insert((*text).to_owned(), id);
                     }
-                    std::fs::write(folder.path().join("1-0.log"), bytes).unwrap();
+                    std::fs::write(folder.path().join(format!("1-{place}.log")), bytes).unwrap();
                 },
             }
             for folder in folders(dir.path()) {

@@ -18,7 +18,7 @@ pub const RESTART: f64 = 0.5;
 /// walker returns less often.
 pub const RESTART_WITH_PASSAGES: f64 = 0.3;
 /// Iteration stops when the sum of the changes of all masses is below this.
-pub(super) const TOLERANCE: f64 = 1e-9;
+const TOLERANCE: f64 = 1e-9;
 /// Most steps of the iteration. The change shrinks by the factor 1 - restart at every step: about
 /// 30 steps are needed for 0.5, 60 for 0.3, 400 for 0.05.
 pub(super) const MAX_STEPS: usize = 400;

@@ -7,8 +7,6 @@
 //! always return. The walks that carry most are found by the search of [`crate::paths`], since the
 //! logarithm of such a product is a sum.
 
-use std::collections::HashMap;
-
 use super::ppr::Ppr;
 use crate::BadShape;
 use crate::paths::{Edge, Path, Search, Step, best_walks};
@@ -148,20 +146,62 @@ impl Ppr {
     }
 }
 
-/// The heaviest fact between any two nodes.
+/// The facts that walks are shown by: of several between two nodes, the heaviest.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// By the nodes that a step leaves and enters: the step, and the weight of its fact.
-    heaviest: HashMap<(u32, u32), (f64, Step)>,
+    /// Direct triples (head, relation, tail) with their weights.
+    triples: Vec<([u32; 3], f64)>,
+    /// For each node, the range of `rows` with the places of its triples.
+    offsets: Vec<usize>,
+    rows: Vec<u32>,
 }
 
 impl Facts {
-    /// Takes direct triples (head, relation, tail) with their weights, those of [`Ppr::new`]. Of
-    /// facts of equal weight the one with the lowest relation counts, and of these the one that is
-    /// walked from its head.
+    /// Takes direct triples (head, relation, tail) with their weights, those of [`Ppr::new`].
     pub fn new(triples: impl IntoIterator<Item = ([u32; 3], f64)>) -> Self {
-        let mut out = Facts::default();
-        for ([head, relation, tail], weight) in triples {
+        let triples: Vec<([u32; 3], f64)> = triples.into_iter().collect();
+        let ends = |[head, _, tail]: [u32; 3]| [head, tail].map(|node| node as usize);
+        let nodes = triples.iter().flat_map(|(triple, _)| ends(*triple));
+        let mut offsets = vec![0; nodes.max().map_or(1, |last| last + 2)];
+        for (triple, _) in &triples {
+            for node in ends(*triple) {
+                offsets[node + 1] += 1;
+            }
+        }
+        for node in 1..offsets.len() {
+            offsets[node] += offsets[node - 1];
+        }
+        let (mut next, mut rows) = (offsets.clone(), vec![0; 2 * triples.len()]);
+        for (row, (triple, _)) in (0..).zip(&triples) {
+            for node in ends(*triple) {
+                rows[next[node]] = row;
+                next[node] += 1;
+            }
+        }
+        Facts {
+            triples,
+            offsets,
+            rows,
+        }
+    }
+
+    /// The places of the triples of a node.
+    fn of(&self, node: u32) -> &[u32] {
+        match self.offsets.get(node as usize..) {
+            Some([from, to, ..]) => &self.rows[*from..*to],
+            _ => &[],
+        }
+    }
+
+    /// The heaviest fact between two nodes, walked from the first to the second. Of facts of equal
+    /// weight the one with the lowest relation counts, and of these the one that is walked from its
+    /// head.
+    pub fn step(&self, from: u32, to: u32) -> Option<Step> {
+        let (a, b) = (self.of(from), self.of(to));
+        let fewer = if a.len() <= b.len() { a } else { b };
+        let mut best: Option<(f64, Step)> = None;
+        for row in fewer {
+            let ([head, relation, tail], weight) = self.triples[*row as usize];
             for inverse in [false, true] {
                 let step = Step {
                     head,
@@ -169,20 +209,19 @@ impl Facts {
                     tail,
                     inverse,
                 };
-                let here = out.heaviest.entry((step.from(), step.to()));
-                let best = here.or_insert((weight, step));
+                if (step.from(), step.to()) != (from, to) {
+                    continue;
+                }
                 let key = |s: &Step| (s.relation, s.inverse);
-                if weight > best.0 || (weight == best.0 && key(&step) < key(&best.1)) {
-                    *best = (weight, step);
+                let better = best.as_ref().is_none_or(|(most, best)| {
+                    weight > *most || (weight == *most && key(&step) < key(best))
+                });
+                if better {
+                    best = Some((weight, step));
                 }
             }
         }
-        out
-    }
-
-    /// The heaviest fact between two nodes, walked from the first to the second.
-    pub fn step(&self, from: u32, to: u32) -> Option<Step> {
-        self.heaviest.get(&(from, to)).map(|(_, step)| *step)
+        best.map(|(_, step)| step)
     }
 }
 

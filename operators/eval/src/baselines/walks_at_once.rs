@@ -1,12 +1,28 @@
-//! Several walks of personalised PageRank on one graph at once, which reads the graph once for all
-//! of them.
+//! Several walks of personalised PageRank on one graph at once, in single precision: for features,
+//! which are kept in single precision too.
+//!
+//! The masses x of a walk solve x = c s + (1 - restart) P x, where s are the shares of the starts,
+//! P the probabilities of steps, and c what returns. The graph is undirected, so P is similar to a
+//! symmetric matrix, and its eigenvalues are real and between -1 and 1. The Chebyshev
+//! semi-iterative method (Golub and Van Loan, Matrix Computations, section 11.2.8 of the fourth
+//! edition) then needs half of the steps of [`Ppr::masses`], or fewer: 15 for a restart of 0.5, 22
+//! for 0.3, 33 for 0.15. The mass of a node that hardly any walker reaches may be slightly below 0.
 
-use super::ppr::{MAX_STEPS, Ppr, TOLERANCE};
+use rayon::prelude::*;
+
+use super::ppr::{MAX_STEPS, Ppr};
 use crate::BadShape;
 use crate::starts::Starts;
 
-/// Number of walks that are computed together: their masses at a node fill a cache line.
-const AT_ONCE: usize = 8;
+/// Number of walks that are computed together. More would read the graph less often, but the masses
+/// of a large graph would not fit into the processor's cache.
+const AT_ONCE: usize = 4;
+/// Number of nodes whose masses a thread computes at once.
+const NODES: usize = 8192;
+/// The error of the masses is divided by this, from the first step to the last. It is measured as
+/// the method does, by the sum of squares in which the square of a node counts less the more edges
+/// it has.
+const PRECISION: f64 = 1e8;
 
 /// Where a walk starts, and the probability with which it returns there.
 #[derive(Debug, Clone)]
@@ -17,80 +33,113 @@ pub struct WalkFrom {
     pub restart: f64,
 }
 
-/// The masses of several walks, `[nodes][walks]`.
-type Masses = Vec<[f64; AT_ONCE]>;
-
 impl Ppr {
     /// The masses of every node for each walk, as [`Ppr::masses`] computes them with the walk's own
-    /// probability of returning. `None` for a walk without a start.
+    /// probability of returning, but in single precision. `None` for a walk without a start.
     ///
     /// # Errors
     /// When a start is not a node.
-    pub fn masses_of_each(&self, walks: &[WalkFrom]) -> Result<Vec<Option<Vec<f64>>>, BadShape> {
-        let mut out = Vec::with_capacity(walks.len());
-        for some in walks.chunks(AT_ONCE) {
-            let masses = self.together(some)?;
-            for (w, walk) in some.iter().enumerate() {
-                let starts = !walk.starts.is_empty();
-                out.push(starts.then(|| masses.iter().map(|at| at[w]).collect()));
+    pub fn masses_of_each(&self, walks: &[WalkFrom]) -> Result<Vec<Option<Vec<f32>>>, BadShape> {
+        let mut out = vec![None; walks.len()];
+        let mut order: Vec<usize> = (0..walks.len())
+            .filter(|w| !walks[*w].starts.is_empty())
+            .collect();
+        // Walks that return equally often need equally many steps.
+        order.sort_by(|a, b| walks[*a].restart.total_cmp(&walks[*b].restart));
+        for alike in order.chunk_by(|a, b| walks[*a].restart == walks[*b].restart) {
+            for some in alike.chunks(AT_ONCE) {
+                let starts: Vec<&Starts> = some.iter().map(|w| &walks[*w].starts).collect();
+                let restart = walks[some[0]].restart;
+                let masses = match some.len() {
+                    1 => self.together::<1>(&starts, restart)?,
+                    _ => self.together::<AT_ONCE>(&starts, restart)?,
+                };
+                for (w, masses) in some.iter().zip(masses) {
+                    out[*w] = Some(masses);
+                }
             }
         }
         Ok(out)
     }
 
-    /// The masses of at most [`AT_ONCE`] walks.
-    fn together(&self, walks: &[WalkFrom]) -> Result<Masses, BadShape> {
-        let nodes = self.nodes();
-        let mut mass: Masses = vec![[0.0; AT_ONCE]; nodes];
-        let mut seeds = Vec::with_capacity(walks.len());
-        let mut restart = [1.0; AT_ONCE];
-        for (w, walk) in walks.iter().enumerate() {
-            let shares = self.shares(&walk.starts)?;
-            for &(node, share) in &shares {
-                mass[node as usize][w] = share;
+    /// The masses of every node for each of at most `N` walks, all of which have a start.
+    fn together<const N: usize>(
+        &self,
+        starts: &[&Starts],
+        restart: f64,
+    ) -> Result<Vec<Vec<f32>>, BadShape> {
+        let goes_on = 1.0 - restart;
+        // What arrives at a node without a step, ascending by node; and the masses of nodes without
+        // an edge, where no walker arrives otherwise.
+        let (mut from_starts, mut on_isolated) = (Vec::new(), Vec::new());
+        for (w, starts) in starts.iter().enumerate() {
+            let shares = self.shares(starts)?;
+            let isolated = |s: &u32| self.isolated.binary_search(s).is_ok();
+            let stuck: f64 = shares.iter().filter(|s| isolated(&s.0)).map(|s| s.1).sum();
+            let returns = restart / (1.0 - goes_on * stuck);
+            for (node, share) in shares {
+                let to = if isolated(&node) {
+                    &mut on_isolated
+                } else {
+                    &mut from_starts
+                };
+                to.push((node as usize, w, returns * share));
             }
-            restart[w] = walk.restart;
-            seeds.push(shares);
         }
-        let mut next: Masses = vec![[0.0; AT_ONCE]; nodes];
-        for _ in 0..MAX_STEPS {
-            for (v, out) in next.iter_mut().enumerate() {
-                let row = self.offsets[v]..self.offsets[v + 1];
-                let mut arriving = [0.0; AT_ONCE];
-                for (&u, p) in self.neighbours[row.clone()].iter().zip(&self.steps[row]) {
-                    for (sum, mass) in arriving.iter_mut().zip(&mass[u as usize]) {
-                        *sum += mass * p;
+        from_starts.sort_by_key(|(node, ..)| *node);
+        let mut mass = vec![[0.0_f32; N]; self.nodes()];
+        for (node, w, arrives) in &from_starts {
+            mass[*node][*w] = *arrives as f32;
+        }
+        // The masses of the step before, and then of the next step.
+        let mut other = vec![[0.0_f32; N]; self.nodes()];
+        let mut speed = 1.0;
+        for step in 0..steps(goes_on) {
+            let parts = other.par_chunks_mut(NODES).enumerate();
+            parts.for_each(|(part, other)| {
+                let first = part * NODES;
+                let place = |node| from_starts.partition_point(|(of, ..)| *of < node);
+                let here = place(first)..place(first + other.len());
+                let mut from_starts = from_starts[here].iter().peekable();
+                for (v, other) in (first..).zip(other) {
+                    let row = self.offsets[v]..self.offsets[v + 1];
+                    let mut arriving = [0.0; N];
+                    for (&u, p) in self.neighbours[row.clone()].iter().zip(&self.steps[row]) {
+                        for (sum, mass) in arriving.iter_mut().zip(&mass[u as usize]) {
+                            *sum += f64::from(*mass) * p;
+                        }
+                    }
+                    for sum in &mut arriving {
+                        *sum *= goes_on;
+                    }
+                    while let Some((_, w, arrives)) = from_starts.next_if(|(of, ..)| *of == v) {
+                        arriving[*w] += arrives;
+                    }
+                    for w in 0..N {
+                        let before = f64::from(other[w]);
+                        other[w] = (speed * (arriving[w] - before) + before) as f32;
                     }
                 }
-                for w in 0..AT_ONCE {
-                    out[w] = (1.0 - restart[w]) * arriving[w];
-                }
-            }
-            let mut stuck = [0.0; AT_ONCE];
-            for &u in &self.isolated {
-                for (sum, mass) in stuck.iter_mut().zip(&mass[u as usize]) {
-                    *sum += mass;
-                }
-            }
-            for (w, shares) in seeds.iter().enumerate() {
-                let back = restart[w] + (1.0 - restart[w]) * stuck[w];
-                for &(s, share) in shares {
-                    next[s as usize][w] += back * share;
-                }
-            }
-            let mut change = [0.0; AT_ONCE];
-            for (a, b) in mass.iter().zip(&next) {
-                for w in 0..AT_ONCE {
-                    change[w] += f64::abs(a[w] - b[w]);
-                }
-            }
-            std::mem::swap(&mut mass, &mut next);
-            if change.iter().all(|change| *change < TOLERANCE) {
-                break;
-            }
+            });
+            std::mem::swap(&mut mass, &mut other);
+            speed = match step {
+                0 => 1.0 / (1.0 - goes_on * goes_on / 2.0),
+                _ => 1.0 / (1.0 - goes_on * goes_on * speed / 4.0),
+            };
         }
-        Ok(mass)
+        for (node, w, there) in on_isolated {
+            mass[node][w] = there as f32;
+        }
+        let of_walk = |w: usize| mass.iter().map(|at| at[w]).collect();
+        Ok((0..starts.len()).map(of_walk).collect())
     }
+}
+
+/// Number of steps after which the error is small enough: a step divides it by about `1 / rate`.
+fn steps(goes_on: f64) -> usize {
+    let rate = goes_on / (1.0 + (1.0 - goes_on * goes_on).sqrt());
+    let enough = (2.0 * PRECISION).ln() / -rate.ln();
+    (enough.ceil() as usize).clamp(1, MAX_STEPS)
 }
 
 #[cfg(test)]
@@ -118,7 +167,31 @@ mod tests {
                 let alone = graph.masses(&walk.starts).unwrap();
                 prop_assert_eq!(alone.is_some(), got.is_some());
                 for (a, b) in alone.iter().flatten().zip(got.iter().flatten()) {
-                    prop_assert!((a - b).abs() < 1e-8, "{} {}", a, b);
+                    prop_assert!((a - f64::from(*b)).abs() < 1e-6, "{} {}", a, b);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hubs_and_light_edges_have_their_masses() {
+        // Two hubs with a light edge between them, and a thousand leaves of unequal weight.
+        let leaves = (2..1002).map(|leaf| (leaf % 2, leaf, f64::from(leaf % 7 + 1) / 4.0));
+        let edges: Vec<(u32, u32, f64)> = leaves.chain([(0, 1, 0.01)]).collect();
+        let graph = Ppr::new(1002, edges.iter().copied()).unwrap();
+        for restart in [0.05, 0.15, 0.3, 0.9, 1.0] {
+            let walk = |node| WalkFrom {
+                starts: vec![(node, 1.0), (3, 0.5)],
+                restart,
+            };
+            let walks = [0, 2, 700].map(walk);
+            let together = graph.masses_of_each(&walks).unwrap();
+            let graph = Ppr::new(1002, edges.iter().copied()).unwrap();
+            let graph = graph.restart(restart);
+            for (walk, got) in walks.iter().zip(together) {
+                let alone = graph.masses(&walk.starts).unwrap().unwrap();
+                for (a, b) in alone.iter().zip(got.unwrap()) {
+                    assert!((a - f64::from(b)).abs() < 1e-6, "{restart}: {a} {b}");
                 }
             }
         }

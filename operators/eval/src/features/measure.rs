@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::document_edges::EdgeKind;
+use gfm_pipe_api::points::Points;
+use gfm_pipe_api::{Cancel, OpResult};
 
 use super::of_question::{QuestionFeatures, log_mass};
+use super::texts::Texts;
 use super::{COUNT, Edges, FEATURES, Measure};
 use crate::baselines::asked::Walk;
 use crate::baselines::dense::Dense;
@@ -15,14 +18,6 @@ use crate::passages::Passages;
 use crate::pieces::Pieces;
 use crate::starts::{SourcedStart, merged};
 use crate::{BadShape, EntityDocuments};
-
-/// Texts of documents with their vectors: sentences or facts.
-pub struct Texts {
-    /// The vectors, by text.
-    pub vectors: Dense,
-    /// The document of each text.
-    pub documents: Vec<u32>,
-}
 
 /// Everything that features are measured on. What is `None` is not known: its features are 0.
 pub struct Measures {
@@ -133,7 +128,8 @@ impl Walks {
             let masses = self.on(edges).masses_of_each(&walks)?;
             let found = places.into_iter().zip(masses);
             out.extend(found.filter_map(|(place, masses)| {
-                let mut masses = self.documents(&masses?);
+                let masses: Vec<f64> = masses?.into_iter().map(f64::from).collect();
+                let mut masses = self.documents(&masses);
                 masses.iter_mut().for_each(|mass| *mass = log_mass(*mass));
                 Some((place, masses))
             }));
@@ -152,26 +148,25 @@ impl Walks {
     }
 }
 
-impl Texts {
-    /// The largest cosine of each document's texts. A document without any has the least of all.
-    fn best(&self, embedding: &[f32], documents: usize) -> Result<Vec<f64>, BadShape> {
-        let cosines = self.vectors.scores(embedding)?;
-        let mut out = vec![f64::NEG_INFINITY; documents];
-        for (document, cosine) in self.documents.iter().zip(&cosines) {
-            let best = out
-                .get_mut(*document as usize)
-                .ok_or_else(|| BadShape(format!("a text of document {document} of {documents}")))?;
-            *best = best.max(*cosine);
-        }
-        let least = cosines.into_iter().fold(1.0, f64::min);
-        for best in &mut out {
-            *best = best.max(least);
-        }
-        Ok(out)
-    }
+/// The best cosines of documents with several questions.
+#[derive(Debug, Default)]
+pub struct Similar {
+    sentences: Option<Vec<Vec<f32>>>,
+    facts: Option<Vec<Vec<f32>>>,
 }
 
 impl Measures {
+    /// The same with all vectors in memory, for questions that come one by one.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn loaded(mut self) -> OpResult<Self> {
+        for texts in [&mut self.sentences, &mut self.facts].into_iter().flatten() {
+            texts.load()?;
+        }
+        Ok(self)
+    }
+
     /// Number of documents, of which pieces count once.
     pub fn whole(&self) -> usize {
         let pieces = self.pieces.as_ref();
@@ -196,12 +191,42 @@ impl Measures {
         starts.map(start).collect()
     }
 
-    /// The features of a question's documents; `keep` is the number of documents whose features are
-    /// kept one by one.
+    /// Compares questions with sentences and facts, for [`Measures::of`]. `questions` are row-major
+    /// embeddings of this length; it is 0 if there are none.
     ///
     /// # Errors
-    /// When the embedding has another length than those of the texts, or a start is not a node.
-    pub fn of(&self, question: Asked<'_>, keep: usize) -> Result<QuestionFeatures, BadShape> {
+    /// When vectors have other lengths, or cannot be read, or the user stops.
+    pub fn similar(&self, cancel: &Cancel, dim: usize, questions: &[f32]) -> OpResult<Similar> {
+        if dim == 0 {
+            return Ok(Similar::default());
+        }
+        let mut points = Points::new(dim);
+        points.extend(questions);
+        let best = |texts: Option<&Texts>| {
+            let best = texts.map(|texts| texts.best(cancel, &points, self.documents));
+            best.transpose()
+        };
+        Ok(Similar {
+            sentences: best(self.sentences.as_ref())?,
+            facts: best(self.facts.as_ref())?,
+        })
+    }
+
+    /// The features of the documents of a question, which is number `row` in `similar`; `keep` is
+    /// the number of documents whose features are kept one by one.
+    ///
+    /// # Errors
+    /// When the embedding has another length than those of documents, or a start is not a node.
+    pub fn of(
+        &self,
+        question: Asked<'_>,
+        (similar, row): (&Similar, usize),
+        keep: usize,
+    ) -> Result<QuestionFeatures, BadShape> {
+        let best = |of: &Option<Vec<Vec<f32>>>| {
+            let best = of.as_ref()?.get(row)?.iter();
+            Some(best.map(|cosine| f64::from(*cosine)).collect())
+        };
         let mut raw = [const { None }; COUNT];
         let embedding = Some(question.embedding).filter(|e| !e.is_empty());
         for (feature, raw) in FEATURES.iter().zip(&mut raw) {
@@ -209,8 +234,8 @@ impl Measures {
                 (Measure::Dense, Some(e)) => {
                     self.dense.as_ref().map(|d| d.scores(e)).transpose()?
                 }
-                (Measure::Sentence, Some(e)) => self.best(self.sentences.as_ref(), e)?,
-                (Measure::Fact, Some(e)) => self.best(self.facts.as_ref(), e)?,
+                (Measure::Sentence, _) => best(&similar.sentences),
+                (Measure::Fact, _) => best(&similar.facts),
                 (Measure::Words, _) => Some(self.words.scores(question.text)),
                 _ => None,
             };
@@ -237,17 +262,13 @@ impl Measures {
         }
         Ok(QuestionFeatures::standardised(raw, keep))
     }
-
-    fn best(&self, texts: Option<&Texts>, embedding: &[f32]) -> Result<Option<Vec<f64>>, BadShape> {
-        let best = texts.map(|texts| texts.best(embedding, self.documents));
-        best.transpose()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::features::texts::Vectors;
     use crate::features::{PPR, PPR_ENTITY, PPR_FACT, PPR_TITLES, SENTENCE, START, place};
 
     /// Entities 0 and 1 in documents 0 and 1, whose nodes are 2 and 3. Document 0 names document 1.
@@ -260,6 +281,8 @@ mod tests {
             Some(EdgeKind::NamesTitle),
         ];
         let matrix = EntityDocuments::from_pairs(4, 2, [(0, 0), (1, 1)]).unwrap();
+        let mut sentences = Points::new(2);
+        sentences.extend(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
         let walk = Walk {
             on: Arc::new(Ppr::new(4, edges).unwrap().restart(0.3)),
             matrix: Arc::new(matrix),
@@ -269,7 +292,7 @@ mod tests {
             documents: 2,
             dense: None,
             sentences: Some(Texts {
-                vectors: Dense::new(2, vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0]).unwrap(),
+                vectors: Vectors::Loaded(Arc::new(sentences)),
                 documents: vec![0, 0, 1],
             }),
             facts: None,
@@ -287,6 +310,12 @@ mod tests {
         }
     }
 
+    fn of(measures: &Measures, asked: Asked<'_>) -> Result<QuestionFeatures, BadShape> {
+        let (cancel, dim) = (Cancel::default(), asked.embedding.len());
+        let similar = measures.similar(&cancel, dim, asked.embedding).unwrap();
+        measures.of(asked, (&similar, 0), 10)
+    }
+
     #[test]
     fn walks_begin_at_their_own_sources() {
         let measures = measures();
@@ -296,7 +325,7 @@ mod tests {
             embedding: &[0.0, 2.0],
             starts: &starts,
         };
-        let features = measures.of(asked, 10).unwrap();
+        let features = of(&measures, asked).unwrap();
         let of = |feature| features.feature(place(feature), 2);
         // From entity 0 document 0 is nearer, from document 1 that itself.
         assert_eq!(of(&PPR_ENTITY), [1.0, -1.0]);
@@ -322,21 +351,15 @@ mod tests {
             embedding: &[],
             starts: &[],
         };
-        let features = measures.of(asked, 10).unwrap();
+        let features = of(&measures, asked).unwrap();
         assert!(features.values.iter().all(|x| *x == 0.0));
         assert_eq!(measures.starts_at(&[4], true)[0].weight, 1.0);
         assert_eq!(measures.starts_at(&[0], true)[0].weight, 1.0);
         let starts = [start(4, "entity")];
-        assert!(
-            measures
-                .of(
-                    Asked {
-                        starts: &starts,
-                        ..asked
-                    },
-                    10
-                )
-                .is_err()
-        );
+        let asked = Asked {
+            starts: &starts,
+            ..asked
+        };
+        assert!(of(&measures, asked).is_err());
     }
 }

@@ -17,6 +17,7 @@ pub mod of_question;
 mod operator;
 pub mod read;
 pub mod table;
+pub mod texts;
 
 use std::sync::LazyLock;
 

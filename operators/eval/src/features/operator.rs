@@ -34,8 +34,10 @@ pub struct Params {
 /// Number of documents whose features are kept for each question, where nothing else is said.
 pub const KEPT: usize = 1000;
 
-/// Number of questions whose features are in memory at once.
+/// Most questions whose features are in memory at once.
 const AT_ONCE: usize = 256;
+/// Bytes that the best cosines of these questions may take.
+const COSINES: usize = 256 << 20;
 
 /// The ports of a split: questions, their embeddings and their starts.
 const SPLITS: [[&str; 3]; 3] = [
@@ -47,7 +49,7 @@ const SPLITS: [[&str; 3]; 3] = [
 impl Operator for RankFeatures {
     type Params = Params;
     const NAME: &'static str = "rank-features";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "what can be said about each question and document without training: similarities of texts, words in common, walks on the graph; `fuse` weighs it";
 
     fn schema() -> Schema {
@@ -110,8 +112,10 @@ impl Operator for RankFeatures {
             let mut texts = Vec::new();
             if let Some(questions) = ctx.input_opt(ports[0]) {
                 let asked = Questions::read(ctx, questions, ports, (&measures, &p))?;
-                for first in (0..asked.set.len()).step_by(AT_ONCE) {
-                    let rows = first..asked.set.len().min(first + AT_ONCE);
+                let of_one = 2 * size_of::<f32>() * measures.documents.max(1);
+                let at_once = (COSINES / of_one).clamp(1, AT_ONCE);
+                for first in (0..asked.set.len()).step_by(at_once) {
+                    let rows = first..asked.set.len().min(first + at_once);
                     let done = (&done, all);
                     writer.write(&asked.features(ctx, &measures, p.documents, rows, done)?)?;
                 }
@@ -171,7 +175,15 @@ impl Questions {
             Some(embeddings) => {
                 check_made_from(embeddings, &set.texts, &set.name)?;
                 same_encoder(ctx, embeddings)?;
-                columns::vectors(&embeddings.read("vectors")?, "vector")?
+                let (width, vectors) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
+                if vectors.len() != width * set.len() {
+                    let (rows, questions) = (vectors.len() / width.max(1), set.len());
+                    return Err(OpError::data(format!(
+                        "{rows} embeddings of {questions} questions"
+                    ))
+                    .artifact(&embeddings.name));
+                }
+                (width, vectors)
             }
             None => (0, Vec::new()),
         };
@@ -198,6 +210,9 @@ impl Questions {
         (done, all): (&AtomicUsize, usize),
     ) -> OpResult<Vec<QuestionFeatures>> {
         let (width, vectors) = &self.embeddings;
+        let first = rows.start;
+        let embedded = &vectors[first * width..rows.end * width];
+        let similar = measures.similar(&ctx.cancel, *width, embedded)?;
         let features = rows.into_par_iter().map(|i| {
             ctx.check_cancelled()?;
             let starts = self.starts[i].iter().map(|start| SourcedStart {
@@ -211,9 +226,11 @@ impl Questions {
                 embedding: vectors.get(i * width..(i + 1) * width).unwrap_or_default(),
                 starts: &starts,
             };
-            let features = measures.of(asked, keep).map_err(|e| {
-                OpError::wrap("the inputs do not belong together", e).artifact(&self.set.name)
-            })?;
+            let features = measures
+                .of(asked, (&similar, i - first), keep)
+                .map_err(|e| {
+                    OpError::wrap("the inputs do not belong together", e).artifact(&self.set.name)
+                })?;
             let done = 1 + done.fetch_add(1, Relaxed);
             ctx.progress(done as u64, all as u64, "questions", "");
             Ok(features)

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::document_edges::EdgeKind;
+use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Arity, Artifact, Context, InPort, Kind, OpError, OpResult, columns, kinds};
 
-use super::measure::{Measures, Texts, Walks};
+use super::measure::{Measures, Walks};
+use super::texts::{Texts, Vectors};
 use crate::baselines::asked::{Walk, edge_weights};
 use crate::baselines::dense::Dense;
 use crate::baselines::ppr::Ppr;
@@ -88,6 +90,10 @@ pub struct Corpus {
     pub words: Arc<Bm25>,
     /// Which documents are pieces of the same document.
     pub pieces: Option<Arc<Pieces>>,
+    /// The vectors of sentences, if they have been read.
+    pub sentences: Option<Arc<Points>>,
+    /// The vectors of facts, if they have been read.
+    pub facts: Option<Arc<Points>>,
 }
 
 impl Corpus {
@@ -115,6 +121,8 @@ impl Corpus {
                 .transpose()?,
             words: Arc::new(words),
             pieces: pieces.transpose()?.flatten().map(Arc::new),
+            sentences: None,
+            facts: None,
         })
     }
 }
@@ -131,9 +139,9 @@ impl Measures {
         walk: Option<&Walk>,
         restart: Option<f64>,
     ) -> OpResult<Self> {
-        let texts = |of: &str, embeddings: &str| -> OpResult<Option<Texts>> {
+        let texts = |of: &str, embeddings: &str, known| -> OpResult<Option<Texts>> {
             let both = ctx.input_opt(of).zip(ctx.input_opt(embeddings));
-            both.map(|(of, embeddings)| texts(of, embeddings))
+            both.map(|(of, embeddings)| texts(of, embeddings, known))
                 .transpose()
         };
         let graph = ctx
@@ -147,8 +155,8 @@ impl Measures {
         Ok(Measures {
             documents: corpus.documents,
             dense: corpus.dense,
-            sentences: texts("sentences", "sentence_embeddings")?,
-            facts: texts("facts", "fact_embeddings")?,
+            sentences: texts("sentences", "sentence_embeddings", corpus.sentences)?,
+            facts: texts("facts", "fact_embeddings", corpus.facts)?,
             words: corpus.words,
             walks: walks.transpose()?,
             pieces: corpus.pieces,
@@ -159,17 +167,24 @@ impl Measures {
 /// Reads vectors, and checks that they were made from these texts.
 fn vectors(of: &Artifact, embeddings: &Artifact) -> OpResult<Dense> {
     check_made_from(embeddings, &of.texts()?, &of.name)?;
-    let (dim, values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
-    Dense::new(dim.max(1), values).map_err(shape)
+    Ok(Dense::of(Arc::new(Points::read(embeddings)?)))
 }
 
-/// Reads texts of documents with their vectors.
-fn texts(of: &Artifact, embeddings: &Artifact) -> OpResult<Texts> {
-    let table = of.read(of.kind.tables[0].name)?;
-    Ok(Texts {
-        vectors: vectors(of, embeddings)?,
-        documents: columns::u32s(&table, "document")?.values().to_vec(),
-    })
+/// Reads of which documents texts are. Their vectors are read later, if they are not known.
+fn texts(of: &Artifact, embeddings: &Artifact, known: Option<Arc<Points>>) -> OpResult<Texts> {
+    let vectors = match known {
+        Some(points) => Vectors::Loaded(points),
+        None => {
+            check_made_from(embeddings, &of.texts()?, &of.name)?;
+            Vectors::Stored(embeddings.parts("vectors")?)
+        }
+    };
+    // Batch by batch: the texts themselves are not needed.
+    let mut documents = Vec::new();
+    for batch in of.batches(of.kind.tables[0].name)? {
+        documents.extend_from_slice(columns::u32s(&batch?, "document")?.values());
+    }
+    Ok(Texts { vectors, documents })
 }
 
 /// The edges of a graph with their weights and kinds; facts have no kind.

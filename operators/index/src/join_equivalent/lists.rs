@@ -5,11 +5,11 @@
 //! rows (by digest) does not depend on the input. So the first rows are a random sample, from which
 //! the centres are computed, and equal sets give equal centres.
 
+use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Context, OpResult};
 use rayon::prelude::*;
 
 use crate::near::nearest::{Near, Wanted, any, nearest, nearest_first};
-use crate::near::points::Points;
 
 /// Number of lists in which a vector's neighbours are searched.
 const PROBES: usize = 16;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ahash::AHashSet;
+use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Context, OpResult};
 
 use super::lists::approximate;
 use crate::near::digits;
 use crate::near::nearest::{Near, Wanted, nearest};
-use crate::near::points::Points;
 
 /// Tolerance when cosines are compared, so that equal vectors are joined at a threshold of one.
 const ROUNDING: f64 = 1e-6;
@@ -76,7 +76,7 @@ pub fn pairs(
         let mut points = Points::new(dim);
         for (_, id) in &group {
             let vector = &vectors[*id as usize * dim..][..dim];
-            points.push(vector.iter().map(|x| f64::from(*x)));
+            points.extend(vector);
         }
         // The nearest vector to a name is its own.
         let wanted = Wanted {
@@ -125,8 +125,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::near::nearest::tests::{clustered, numbers};
-    use crate::near::points::dot;
     use gfm_pipe_api::local;
+    use gfm_pipe_api::points::dot;
     use proptest::prelude::*;
 
     const RULES: Rules = Rules {

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Context, OpResult};
 
 use super::graph::Graph;
 use super::linking::{Linking, connected};
-use super::loaded::Loaded;
+use super::loaded::{Load, Loaded};
 use super::named::Names;
 use super::nearest::Vectors;
 use super::params::LinkParams;
@@ -60,13 +61,13 @@ impl Linker {
     ///
     /// # Errors
     /// When tables do not belong together.
-    pub fn read(params: LinkParams, ctx: &Context, embedded: bool) -> OpResult<Linker> {
+    pub fn read(params: LinkParams, ctx: &Context, embedded: bool, load: Load) -> OpResult<Linker> {
         let graph = Graph::read(ctx)?;
         let has = TEXTS.map(|texts| embedded && connected(ctx, texts));
         Ok(Linker {
             names: Names::read(ctx, &graph, params.weights.partial > 0.0)?,
             words: Arc::new(words::index(ctx, &graph)?),
-            loaded: Loaded::read(ctx, &graph, |texts| has[place(texts)])?,
+            loaded: Loaded::read(ctx, &graph, load, |texts| has[place(texts)])?,
             params,
             graph,
             has,
@@ -121,6 +122,12 @@ impl Linker {
     /// The index of the documents by their words.
     pub fn words(&self) -> &Arc<Bm25> {
         &self.words
+    }
+
+    /// The vectors of facts, sentences or documents, if these are connected. With [`Load::Check`],
+    /// there are none in it.
+    pub fn points(&self, of: Texts) -> Option<Arc<Points>> {
+        self.loaded.known(of).map(|of| Arc::clone(of.points()))
     }
 
     /// Whether the sentences of documents are known, with their embeddings.

@@ -4,13 +4,22 @@ use std::ops::Range;
 
 use ahash::{AHashMap, AHashSet};
 use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::points::dot;
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
 
 use super::graph::Graph;
 use super::named::each_label;
 use super::nearest::{Near, Vectors};
 use super::similar::{Lookup, NodesOf, TextOf, Texts};
-use crate::near::points::dot;
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Everything, for questions.
+    All,
+    /// All but vectors, which take most of the time: to find out whether tables belong together.
+    Check,
+}
 
 /// The tables that questions are compared with.
 #[derive(Default)]
@@ -82,10 +91,15 @@ impl Loaded {
     ///
     /// # Errors
     /// When tables do not belong together.
-    pub fn read(ctx: &Context, graph: &Graph, wants: impl Fn(Texts) -> bool) -> OpResult<Loaded> {
-        let facts = wants(Texts::Facts).then(|| Facts::read(ctx, graph));
-        let sentences = wants(Texts::Sentences).then(|| Sentences::read(ctx, graph));
-        let documents = wants(Texts::Documents).then(|| vectors(ctx, Texts::Documents));
+    pub fn read(
+        ctx: &Context,
+        graph: &Graph,
+        load: Load,
+        wants: impl Fn(Texts) -> bool,
+    ) -> OpResult<Loaded> {
+        let facts = wants(Texts::Facts).then(|| Facts::read(ctx, graph, load));
+        let sentences = wants(Texts::Sentences).then(|| Sentences::read(ctx, graph, load));
+        let documents = wants(Texts::Documents).then(|| vectors(ctx, Texts::Documents, load));
         Ok(Loaded {
             facts: facts.transpose()?,
             sentences: sentences.transpose()?,
@@ -93,13 +107,18 @@ impl Loaded {
         })
     }
 
-    fn vectors(&self, of: Texts) -> OpResult<&Vectors> {
-        let vectors = match of {
+    /// The vectors of a table, if it was loaded.
+    pub fn known(&self, of: Texts) -> Option<&Vectors> {
+        match of {
             Texts::Facts => self.facts.as_ref().map(|f| &f.vectors),
             Texts::Sentences => self.sentences.as_ref().map(|s| &s.vectors),
             Texts::Documents => self.documents.as_ref(),
-        };
-        vectors.ok_or_else(|| OpError::internal("a table was asked for that was not loaded"))
+        }
+    }
+
+    fn vectors(&self, of: Texts) -> OpResult<&Vectors> {
+        self.known(of)
+            .ok_or_else(|| OpError::internal("a table was asked for that was not loaded"))
     }
 
     /// Among these documents the sentence that is most similar to the first of these vectors: its
@@ -148,16 +167,20 @@ impl Lookup for Loaded {
 }
 
 /// Reads texts and their vectors.
-fn vectors(ctx: &Context, of: Texts) -> OpResult<(Vectors, Vec<String>)> {
+fn vectors(ctx: &Context, of: Texts, load: Load) -> OpResult<(Vectors, Vec<String>)> {
     let embedded = of.embedded(ctx)?;
     let texts = embedded.texts.texts()?;
     check_made_from(embedded.embeddings, &texts, &embedded.texts.name)?;
-    Ok((Vectors::read(embedded)?, texts))
+    let vectors = match load {
+        Load::All => Vectors::read(embedded)?,
+        Load::Check => Vectors::unread(embedded)?,
+    };
+    Ok((vectors, texts))
 }
 
 impl Facts {
-    fn read(ctx: &Context, graph: &Graph) -> OpResult<Self> {
-        let (vectors, texts) = vectors(ctx, Texts::Facts)?;
+    fn read(ctx: &Context, graph: &Graph, load: Load) -> OpResult<Self> {
+        let (vectors, texts) = vectors(ctx, Texts::Facts, load)?;
         let mut of_triple: Vec<(u64, u64)> = Vec::new();
         for batch in ctx.input("evidence")?.batches("evidence")? {
             let batch = batch?;
@@ -202,8 +225,8 @@ impl Facts {
 }
 
 impl Sentences {
-    fn read(ctx: &Context, graph: &Graph) -> OpResult<Self> {
-        let (vectors, texts) = vectors(ctx, Texts::Sentences)?;
+    fn read(ctx: &Context, graph: &Graph, load: Load) -> OpResult<Self> {
+        let (vectors, texts) = vectors(ctx, Texts::Sentences, load)?;
         let (mut documents, mut ranges) = (Vec::new(), Vec::new());
         let mut rows: AHashMap<(u32, u32), u64> = AHashMap::new();
         for batch in ctx.input("sentences")?.batches("sentences")? {

@@ -29,8 +29,10 @@ mod words;
 mod write;
 
 pub use linker::{Encoder, LinkedStart, Linker, sentences_of};
+pub use loaded::Load;
 pub use operator::LinkQuestions;
 pub use params::LinkParams;
+pub use similar::Texts;
 
 /// A node that a source finds for a question.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,13 +3,15 @@
 //! Rows are read in batches and are never all in memory, so a table may be larger than memory. The
 //! size of batches and the number of threads do not change the result.
 
+use std::sync::Arc;
+
 use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Artifact, Cancel, Context, OpError, OpResult, columns};
 use rayon::prelude::*;
 
 pub use crate::near::nearest::Near;
 use crate::near::nearest::{Allowed, any, nearest, nearest_first, nearest_of};
-use crate::near::points::Points;
 
 /// Number of rows that a thread compares at once.
 const ROWS: usize = 4096;
@@ -25,7 +27,7 @@ pub struct Embedded<'a> {
 
 /// Vectors of texts, and the encoder that made them.
 pub struct Vectors {
-    points: Points,
+    points: Arc<Points>,
     /// Name and digest of the encoder.
     encoder: (String, String),
     /// Name of the artifact with the texts, for messages.
@@ -46,33 +48,29 @@ impl Vectors {
             if values.is_empty() {
                 continue;
             }
-            let all = match &mut all {
+            match &mut all {
                 Some(all) => {
                     all.same_encoder(embeddings, texts, dim)?;
-                    all
+                    Arc::make_mut(&mut all.points).extend(&values);
                 }
-                None => all.insert(Vectors {
-                    points: Points::new(dim),
-                    encoder: encoder(embeddings)?,
-                    texts: texts.name.clone(),
-                }),
-            };
-            push(&mut all.points, &values);
+                None => {
+                    let encoder = encoder(embeddings)?;
+                    let encoder = (encoder.0.as_str(), encoder.1.as_str());
+                    let first = Vectors::of_questions(dim, &values, encoder);
+                    let texts = texts.name.clone();
+                    all = Some(Vectors { texts, ..first });
+                }
+            }
         }
-        let none = || Vectors {
-            points: Points::new(0),
-            encoder: (String::new(), String::new()),
-            texts: String::new(),
-        };
-        Ok(all.unwrap_or_else(none))
+        Ok(all.unwrap_or_else(|| Vectors::of_questions(0, &[], ("", ""))))
     }
 
     /// Vectors of questions, row-major, of an encoder with this name and digest.
     pub fn of_questions(dim: usize, values: &[f32], (name, digest): (&str, &str)) -> Vectors {
         let mut points = Points::new(dim);
-        push(&mut points, values);
+        points.extend(values);
         Vectors {
-            points,
+            points: Arc::new(points),
             encoder: (name.to_owned(), digest.to_owned()),
             texts: "the question".to_owned(),
         }
@@ -83,20 +81,27 @@ impl Vectors {
     /// # Errors
     /// When they cannot be read.
     pub fn read(table: Embedded<'_>) -> OpResult<Vectors> {
-        let mut points: Option<Points> = None;
-        for batch in table.embeddings.batches("vectors")? {
-            let (dim, values) = columns::vectors(&batch?, "vector")?;
-            push(points.get_or_insert_with(|| Points::new(dim)), &values);
-        }
         Ok(Vectors {
-            points: points.unwrap_or_else(|| Points::new(0)),
+            points: Arc::new(Points::read(table.embeddings)?),
+            encoder: encoder(table.embeddings)?,
+            texts: table.texts.name.clone(),
+        })
+    }
+
+    /// Stands for the vectors of a table, without reading them: there are none to compare with.
+    ///
+    /// # Errors
+    /// When the table does not tell its encoder.
+    pub fn unread(table: Embedded<'_>) -> OpResult<Vectors> {
+        Ok(Vectors {
+            points: Arc::new(Points::new(0)),
             encoder: encoder(table.embeddings)?,
             texts: table.texts.name.clone(),
         })
     }
 
     /// The vectors, scaled to length one.
-    pub fn points(&self) -> &Points {
+    pub fn points(&self) -> &Arc<Points> {
         &self.points
     }
 
@@ -105,7 +110,7 @@ impl Vectors {
     /// # Errors
     /// When these are of another encoder.
     pub fn nearest_of(&self, rows: &Vectors, k: usize) -> OpResult<Vec<Vec<Near>>> {
-        if rows.points.len() == 0 {
+        if rows.points.is_empty() {
             return Ok(vec![Vec::new(); self.points.len()]);
         }
         if (&rows.encoder.1, rows.points.dim()) != (&self.encoder.1, self.points.dim()) {
@@ -165,7 +170,7 @@ impl Vectors {
                 .map(|(part, values)| {
                     let from = first + (part * ROWS) as u32;
                     let mut rows = Points::new(dim);
-                    push(&mut rows, values);
+                    rows.extend(values);
                     let allowed = |i: usize, row: u32| allowed(i, from + row);
                     let near = nearest_of(&ctx.cancel, &self.points, &rows, any(k), &allowed)?;
                     Ok((from, near))
@@ -184,13 +189,6 @@ impl Vectors {
         }
         ctx.progress(total, total, "vectors", &texts.name);
         Ok(best)
-    }
-}
-
-/// Adds row-major vectors.
-fn push(points: &mut Points, values: &[f32]) {
-    for row in values.chunks_exact(points.dim().max(1)) {
-        points.push(row.iter().map(|x| f64::from(*x)));
     }
 }
 
@@ -213,7 +211,7 @@ mod tests {
     use gfm_pipe_api::{Kind, kinds, local};
 
     use crate::near::nearest::tests::numbers;
-    use crate::near::points::dot;
+    use gfm_pipe_api::points::dot;
 
     const DIM: usize = 3;
 

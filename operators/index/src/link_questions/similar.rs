@@ -14,8 +14,11 @@ const BESIDE: usize = 4;
 /// A table with texts and their embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Texts {
+    /// Facts that documents state.
     Facts,
+    /// Sentences of documents.
     Sentences,
+    /// Whole documents.
     Documents,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ahash::AHashMap;
 use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::points::Points;
 use gfm_pipe_api::random::stream;
 use rand_chacha::ChaCha8Rng;
 
@@ -18,7 +19,6 @@ use super::negatives::{self, Negative};
 use super::params::MakeParams;
 use super::statement::Place;
 use super::walk::{self, Reach};
-use crate::near::points::Points;
 
 /// Most candidates of one type that are checked for one question.
 const TRIES: usize = 100;

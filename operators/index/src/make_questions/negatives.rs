@@ -1,7 +1,8 @@
 //! Documents that rank high for a question though they are not gold.
 
+use gfm_pipe_api::points::{Points, dot};
+
 use super::corpus::Corpus;
-use crate::near::points::{Points, dot};
 
 /// A document that is no gold document.
 #[derive(Debug, Clone, PartialEq, Eq)]

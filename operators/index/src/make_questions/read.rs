@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use gfm_pipe_api::artifact::check_made_from;
 use gfm_pipe_api::memory::Demand;
+use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
 use super::likeness::Likeness;
 use super::names::{key, name};
 use super::said::Document;
-use crate::near::points::Points;
 
 /// Reads the documents, with where they name others.
 ///
@@ -140,9 +140,7 @@ pub fn vectors(ctx: &Context) -> OpResult<Option<Points>> {
             continue;
         }
         let points = points.get_or_insert_with(|| Points::new(dim));
-        for row in values.chunks_exact(dim) {
-            points.push(row.iter().map(|x| f64::from(*x)));
-        }
+        points.extend(&values);
     }
     if points.as_ref().is_some_and(|points| points.len() != rows) {
         let problem = format!("there are not {rows} vectors");

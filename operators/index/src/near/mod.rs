@@ -1,9 +1,8 @@
 //! Nearest-neighbour search among unit vectors, for names and for questions.
 //!
-//! `points.rs` has the vectors, `nearest.rs` the exact search.
+//! `nearest.rs` has the exact search.
 
 pub mod nearest;
-pub mod points;
 
 /// The digits of a name. "1990 Cup" and "1994 Cup" are different things, however near they are.
 pub fn digits(name: &str) -> String {

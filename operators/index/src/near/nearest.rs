@@ -5,15 +5,16 @@
 
 use std::ops::Range;
 
+use gfm_pipe_api::points::{Points, dot};
 use gfm_pipe_api::{Cancel, OpError, OpResult};
 use gfm_pipe_kernels::gemm::{Mat, gemm};
 use rayon::prelude::*;
 
-use super::points::{Points, dot};
-
 /// Number of queries whose products are computed at once: the block fits into the L2 cache.
 const QUERIES: usize = 256;
 const KEYS: usize = 1024;
+/// Number of keys that a thread compares with a block of queries, in blocks of [`KEYS`].
+const PART: usize = 64 * KEYS;
 /// Number of spare candidates that a query may have before they are thinned out.
 const SPARE: usize = 64;
 
@@ -67,22 +68,39 @@ pub fn nearest_of(
     wanted: Wanted,
     allowed: &Allowed<'_>,
 ) -> OpResult<Vec<Vec<Near>>> {
-    let blocks = queries.len().div_ceil(QUERIES);
-    let of_block = |block: usize| {
-        let from = block * QUERIES;
-        let to = queries.len().min(from + QUERIES);
-        block_of(cancel, queries, from..to, keys, wanted, allowed)
+    let blocks = (0..queries.len()).step_by(QUERIES);
+    let blocks: Vec<_> = blocks
+        .map(|from| from..queries.len().min(from + QUERIES))
+        .collect();
+    let of_block = |rows: &Range<usize>| {
+        // Threads share the keys too, for the sake of a single question.
+        let parts = (0..keys.len()).into_par_iter().step_by(PART);
+        let parts = parts.map(|first| {
+            let part = first..keys.len().min(first + PART);
+            block_of(cancel, queries, rows.clone(), (keys, part), wanted, allowed)
+        });
+        let mut all = vec![Vec::new(); rows.len()];
+        for part in parts.collect::<OpResult<Vec<_>>>()? {
+            for (all, near) in all.iter_mut().zip(part) {
+                all.extend(near);
+            }
+        }
+        for near in &mut all {
+            near.sort_unstable_by(nearest_first);
+            near.truncate(wanted.most);
+        }
+        Ok(all)
     };
-    let all: OpResult<Vec<Vec<Vec<Near>>>> = (0..blocks).into_par_iter().map(of_block).collect();
+    let all: OpResult<Vec<Vec<Vec<Near>>>> = blocks.par_iter().map(of_block).collect();
     Ok(all?.into_iter().flatten().collect())
 }
 
-/// [`nearest_of`] for the queries in `rows`.
+/// [`nearest_of`] for the queries in `rows`, among the keys in `part`.
 fn block_of(
     cancel: &Cancel,
     queries: &Points,
     rows: Range<usize>,
-    keys: &Points,
+    (keys, part): (&Points, Range<usize>),
     wanted: Wanted,
     allowed: &Allowed<'_>,
 ) -> OpResult<Vec<Vec<Near>>> {
@@ -91,11 +109,11 @@ fn block_of(
     let mut candidates: Vec<Candidates> =
         (from..to).map(|_| Candidates::new(dim, wanted)).collect();
     let mut products = vec![0.0_f32; (to - from) * KEYS];
-    for first in (0..keys.len()).step_by(KEYS) {
+    for first in part.clone().step_by(KEYS) {
         if cancel.is_cancelled() {
             return Err(OpError::Cancelled);
         }
-        let behind = keys.len().min(first + KEYS);
+        let behind = part.end.min(first + KEYS);
         let count = behind - first;
         let products = &mut products[..(to - from) * count];
         let a = Mat::new(queries.rows(from, to), to - from, dim);
@@ -247,6 +265,20 @@ pub mod tests {
             let got = nearest_of(&Cancel::default(), &queries, &keys, wanted, &allowed).unwrap();
             prop_assert_eq!(got, slow(&queries, &keys, wanted, &allowed));
         }
+    }
+
+    #[test]
+    fn keys_that_several_threads_search_give_the_same() {
+        // The keys repeat, so that equally near ones are in different parts.
+        let some = clustered(7, 1000, 30, 4);
+        let mut keys = Points::new(4);
+        for i in 0..PART + 1500 {
+            keys.extend(some.row(i % 1000));
+        }
+        let queries = clustered(8, 3, 2, 4);
+        let wanted = super::any(100);
+        let got = nearest(&Cancel::default(), &queries, &keys, wanted).unwrap();
+        assert_eq!(got, slow(&queries, &keys, wanted, &|_, _| true));
     }
 
     #[test]

@@ -1,0 +1,257 @@
+//! Texts of documents that questions are compared with: sentences or facts.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gfm_pipe_api::parts::Parts;
+use gfm_pipe_api::points::{Points, quick_dot};
+use gfm_pipe_api::{Cancel, OpError, OpResult};
+use rayon::prelude::*;
+
+use crate::BadShape;
+
+/// Number of texts that a thread compares with all questions at once: their vectors fit into its
+/// cache.
+const ROWS: usize = 1024;
+/// Number of cosines that are in memory at once.
+const COSINES: usize = 16 << 20;
+/// Most parts of a table that are in memory at once. They have 64 MB each.
+const PARTS: usize = 8;
+
+/// Vectors of texts.
+pub enum Vectors {
+    /// In memory, for questions that come one by one.
+    Loaded(Arc<Points>),
+    /// In a table, of which a few parts at a time are read for many questions together.
+    Stored(Parts),
+}
+
+/// Texts of documents with their vectors.
+pub struct Texts {
+    /// The vectors, by text.
+    pub vectors: Vectors,
+    /// The document of each text.
+    pub documents: Vec<u32>,
+}
+
+/// The best cosines of documents for several questions.
+struct Best {
+    /// For each question, by document.
+    of: Vec<Vec<f32>>,
+    /// The least cosine of a text, for each question.
+    least: Vec<f32>,
+}
+
+impl Texts {
+    /// Reads the vectors, if they are not in memory.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn load(&mut self) -> OpResult<()> {
+        if let Vectors::Stored(parts) = &self.vectors {
+            let all = 0..parts.rows().len();
+            self.vectors = Vectors::Loaded(Arc::new(Points::of_parts(parts, all)?));
+        }
+        Ok(())
+    }
+
+    /// The largest cosine of each document's texts for each question, in single precision, so that
+    /// it takes little memory. A document without any text has the least cosine of all.
+    ///
+    /// # Errors
+    /// When the vectors of questions and texts have different lengths, a document does not exist,
+    /// a table cannot be read, or the user stops.
+    pub fn best(
+        &self,
+        cancel: &Cancel,
+        questions: &Points,
+        documents: usize,
+    ) -> OpResult<Vec<Vec<f32>>> {
+        let mut best = Best {
+            of: vec![vec![f32::NEG_INFINITY; documents]; questions.len()],
+            least: vec![1.0; questions.len()],
+        };
+        let mut first = 0;
+        match &self.vectors {
+            Vectors::Loaded(points) => {
+                self.compare(cancel, questions, points, &mut first, &mut best)?;
+            }
+            Vectors::Stored(parts) => {
+                let all = parts.rows().len();
+                let together = rayon::current_num_threads().min(PARTS);
+                for some in (0..all).step_by(together) {
+                    let some = some..all.min(some + together);
+                    let points = Points::of_parts(parts, some)?;
+                    self.compare(cancel, questions, &points, &mut first, &mut best)?;
+                }
+            }
+        }
+        if first != self.documents.len() {
+            return Err(self.other_number(first));
+        }
+        for (of, least) in best.of.iter_mut().zip(best.least) {
+            of.iter_mut().for_each(|best| *best = best.max(least));
+        }
+        Ok(best.of)
+    }
+
+    /// Compares the texts from `first` on, whose vectors these are, and moves `first` behind them.
+    fn compare(
+        &self,
+        cancel: &Cancel,
+        questions: &Points,
+        points: &Points,
+        first: &mut usize,
+        best: &mut Best,
+    ) -> OpResult<()> {
+        if !points.is_empty() && points.dim() != questions.dim() {
+            return Err(shape(format!(
+                "a question's embedding has length {}, that of texts {}",
+                questions.dim(),
+                points.dim()
+            )));
+        }
+        let behind = *first + points.len();
+        let documents = self.documents.get(*first..behind);
+        let documents = documents.ok_or_else(|| self.other_number(behind))?;
+        *first = behind;
+        let together = (COSINES / questions.len().max(1)).next_multiple_of(ROWS);
+        for from in (0..points.len()).step_by(together) {
+            let rows = from..points.len().min(from + together);
+            best.take(cancel, questions, points, documents, rows)?;
+        }
+        Ok(())
+    }
+
+    fn other_number(&self, vectors: usize) -> OpError {
+        let texts = self.documents.len();
+        shape(format!("{vectors} vectors of {texts} texts"))
+    }
+}
+
+impl Best {
+    /// Compares some rows of `points`, which are of these documents.
+    fn take(
+        &mut self,
+        cancel: &Cancel,
+        questions: &Points,
+        points: &Points,
+        documents: &[u32],
+        rows: Range<usize>,
+    ) -> OpResult<()> {
+        let blocks = rows.clone().step_by(ROWS);
+        let blocks: Vec<Range<usize>> =
+            blocks.map(|from| from..rows.end.min(from + ROWS)).collect();
+        // By question and text in each block.
+        let cosines = blocks.par_iter().map(|rows| {
+            if cancel.is_cancelled() {
+                return Err(OpError::Cancelled);
+            }
+            let questions = (0..questions.len()).map(|q| questions.row(q));
+            let cosine = |q, row| quick_dot(q, points.row(row)) as f32;
+            let all = questions.flat_map(|q| rows.clone().map(move |row| cosine(q, row)));
+            Ok(all.collect())
+        });
+        let cosines: Vec<Vec<f32>> = cosines.collect::<OpResult<_>>()?;
+        let of_questions = self.of.par_iter_mut().zip(&mut self.least).enumerate();
+        of_questions.try_for_each(|(q, (best, least))| {
+            for (rows, cosines) in blocks.iter().zip(&cosines) {
+                let cosines = &cosines[q * rows.len()..][..rows.len()];
+                for (document, cosine) in documents[rows.clone()].iter().zip(cosines) {
+                    let all = best.len();
+                    let outside = || shape(format!("a text of document {document} of {all}"));
+                    let best = best.get_mut(*document as usize).ok_or_else(outside)?;
+                    *best = best.max(*cosine);
+                    *least = least.min(*cosine);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn shape(problem: String) -> OpError {
+    OpError::wrap("the inputs do not belong together", BadShape(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs::File;
+
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use gfm_pipe_api::{columns, table};
+
+    const DIM: usize = 3;
+
+    fn numbers(count: usize, step: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * step) % 17) as f32 / 8.0 - 1.0)
+            .collect()
+    }
+
+    /// A table of vectors in parts of this many rows.
+    fn stored(vectors: &[f32], rows: usize) -> (tempfile::TempPath, Parts) {
+        let item = Arc::new(Field::new("item", DataType::Float32, false));
+        let list = DataType::FixedSizeList(item, DIM as i32);
+        let schema = Arc::new(Schema::new(vec![Field::new("vector", list, false)]));
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let mut writer = table::writer(File::create(&path).unwrap(), Arc::clone(&schema)).unwrap();
+        for part in vectors.chunks(rows * DIM) {
+            let column = columns::build_vectors(DIM, part.to_vec()).unwrap();
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+            writer.write(&batch).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.close().unwrap();
+        let parts = Parts::of(&File::open(&path).unwrap(), &path, "toy".to_owned()).unwrap();
+        (path, parts)
+    }
+
+    #[test]
+    fn stored_and_loaded_vectors_give_the_slow_result() {
+        let (texts, documents) = (2 * ROWS + 7, 9);
+        let vectors = numbers(texts * DIM, 5);
+        // Document 3 has no text, and texts of one document are not side by side.
+        let of = |text: usize| [0, 8, 1, 2, 4, 5, 6, 7][text % 8];
+        let of: Vec<u32> = (0..texts).map(of).collect();
+        let mut questions = Points::new(DIM);
+        questions.extend(&numbers(4 * DIM, 3));
+        let mut points = Points::new(DIM);
+        points.extend(&vectors);
+
+        let cosine = |q: usize, t: usize| quick_dot(questions.row(q), points.row(t)) as f32;
+        let best = |q: usize, document: u32| {
+            let mine = (0..texts).filter(|t| document == 3 || of[*t] == document);
+            let cosines = mine.map(|t| cosine(q, t));
+            match document {
+                3 => cosines.fold(1.0, f32::min),
+                _ => cosines.fold(f32::NEG_INFINITY, f32::max),
+            }
+        };
+        let want: Vec<Vec<f32>> = (0..4)
+            .map(|q| (0..documents).map(|d| best(q, d)).collect())
+            .collect();
+
+        let (_path, parts) = stored(&vectors, 300);
+        let mut texts = Texts {
+            vectors: Vectors::Stored(parts),
+            documents: of,
+        };
+        let ask = |texts: &Texts, documents| texts.best(&Cancel::default(), &questions, documents);
+        assert_eq!(ask(&texts, documents as usize).unwrap(), want);
+        texts.load().unwrap();
+        assert!(matches!(texts.vectors, Vectors::Loaded(_)));
+        assert_eq!(ask(&texts, documents as usize).unwrap(), want);
+
+        assert!(ask(&texts, 8).is_err());
+        texts.documents.pop();
+        assert!(ask(&texts, documents as usize).is_err());
+        let cancel = Cancel::default();
+        cancel.cancel();
+        assert!(texts.best(&cancel, &questions, 9).is_err());
+        assert!(texts.best(&cancel, &Points::new(2), 9).is_err());
+    }
+}
