@@ -264,8 +264,8 @@ impl Model {
             // Unlike `encode`, this computes no offsets.
             return Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec());
         }
-        // Most of the time goes into `BertNormalizer` and `BertPreTokenizer`. What they do with such
-        // a text is simple: letters become small, blanks separate words, and a mark is a word.
+        // `BertNormalizer` and `BertPreTokenizer` take most of the time. What they do with such a
+        // text is simple: letters become small, blanks separate words, and a mark is a word.
         let mark = |c: char| c.is_ascii_punctuation();
         let mut ids = Vec::new();
         let mut text = Cow::Borrowed(text);
