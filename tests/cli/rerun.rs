@@ -55,9 +55,10 @@ impl Going {
         seen
     }
 
+    /// Ends it as Ctrl-C does, but with a signal that shells do not ignore in the background.
     fn interrupt(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
-        Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        Command::new("kill").arg(&pid).status().unwrap();
         self.child.wait().unwrap().code()
     }
 }
