@@ -18,8 +18,9 @@ use crate::error::{OpError, OpResult};
 use crate::items::{Items, UsedItems};
 use crate::kind::Kind;
 use crate::operator::{OpEntry, Operator, OutPort};
-use crate::ranks;
+use crate::parts::Parts;
 use crate::schema::path_text;
+use crate::{columns, kinds, ranks, table};
 
 /// Collects what an operator reports.
 #[derive(Default)]
@@ -200,6 +201,28 @@ pub fn artifact(
 fn device() -> String {
     let named = std::env::var("GFM_PIPE_LOCAL_DEVICE");
     named.unwrap_or_else(|_| "cpu".to_owned())
+}
+
+/// Writes row-major vectors of length `dim` to a table with `rows` rows in each part.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn vectors_in_parts(path: &Path, dim: usize, vectors: &[f32], rows: usize) -> OpResult<Parts> {
+    let spec = &kinds::EMBEDDINGS.tables[0];
+    let failed = |e: std::io::Error| OpError::wrap("failed to write vectors", e);
+    let file = File::create(path).map_err(failed)?;
+    let mut writer = table::writer(file, Arc::new(spec.schema(dim)))?;
+    for part in vectors.chunks(rows * dim) {
+        let column = columns::build_vectors(dim, part.to_vec())?;
+        writer.write(&columns::batch(spec, vec![column])?)?;
+        writer.flush()?;
+    }
+    writer.close()?;
+    Parts::of(
+        &File::open(path).map_err(failed)?,
+        path,
+        spec.name.to_owned(),
+    )
 }
 
 /// A context without inputs whose outputs go nowhere: for functions that only check whether to

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use crate::artifact::Artifact;
 use crate::columns;
 use crate::error::{OpError, OpResult};
+use crate::memory::Demand;
 use crate::parts::Parts;
 
 /// Vectors of length one, or zero vectors, in row-major order.
@@ -77,11 +78,15 @@ impl Points {
     /// Reads some parts of a table of vectors, at the same time.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When they cannot be read, or there is not enough memory.
     pub fn of_parts(parts: &Parts, some: Range<usize>) -> OpResult<Points> {
         let dim = columns::vector_length(parts.schema(), "vector")?;
         let rows = &parts.rows()[some.clone()];
-        let mut values = vec![0.0; rows.iter().sum::<usize>() * dim];
+        let all: usize = rows.iter().sum();
+        Demand::new()
+            .and("vectors", &[all, dim, size_of::<f32>()])
+            .check("the number of texts")?;
+        let mut values = vec![0.0; all * dim];
         let mut rest = &mut values[..];
         let mut shares = Vec::with_capacity(rows.len());
         for (part, rows) in some.zip(rows) {
@@ -174,31 +179,13 @@ impl Points {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs::File;
-    use std::sync::Arc;
-
-    use arrow::array::RecordBatch;
-    use arrow::datatypes::{DataType, Field, Schema};
-
-    use crate::table;
+    use crate::local;
 
     #[test]
     fn parts_of_a_table_are_read_in_its_order() {
         let rows: Vec<f32> = (0..14).map(|i| (i as f32 - 5.0) / 3.0).collect();
-        let item = Arc::new(Field::new("item", DataType::Float32, false));
-        let vectors = DataType::FixedSizeList(item, 2);
-        let schema = Arc::new(Schema::new(vec![Field::new("vector", vectors, false)]));
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let file = File::create(&path).unwrap();
-        let mut writer = table::writer(file, Arc::clone(&schema)).unwrap();
-        for part in rows.chunks(6) {
-            let column = columns::build_vectors(2, part.to_vec()).unwrap();
-            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
-            writer.write(&batch).unwrap();
-            writer.flush().unwrap();
-        }
-        writer.close().unwrap();
-        let parts = Parts::of(&File::open(&path).unwrap(), &path, "toy".to_owned()).unwrap();
+        let parts = local::vectors_in_parts(&path, 2, &rows, 3).unwrap();
         assert_eq!(parts.rows(), [3, 3, 1]);
         let mut all = Points::new(2);
         all.extend(&rows);

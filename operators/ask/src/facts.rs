@@ -8,6 +8,7 @@ use arrow::array::Array;
 use gfm_pipe_api::answer::{self, Named};
 use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
+use gfm_pipe_eval::by_node::ByNode;
 use gfm_pipe_eval::paths::Step;
 
 use crate::corpus::Corpus;
@@ -22,11 +23,7 @@ pub struct Facts {
     /// Names of direct relations.
     relations: Vec<String>,
     triples: Vec<Triple>,
-    /// The first row of each distinct triple.
-    rows: AHashMap<Triple, u32>,
-    /// For each node, the range of `of_node` with the rows of its triples.
-    offsets: Vec<usize>,
-    of_node: Vec<u32>,
+    by_node: ByNode,
     /// Where each triple was read, if known.
     read_at: Vec<Option<ReadAt>>,
     /// The document that a node stands for.
@@ -50,25 +47,8 @@ impl Facts {
         let names = ctx.input("entities")?.texts()?;
         let relations = ctx.input("relations")?.texts()?;
         let triples = triples(ctx, names.len(), relations.len())?;
-        let mut rows = AHashMap::with_capacity(triples.len());
-        let mut offsets = vec![0usize; names.len() + 1];
-        for (row, triple) in (0..).zip(&triples) {
-            rows.entry(*triple).or_insert(row);
-            for node in ends(*triple) {
-                offsets[node as usize + 1] += 1;
-            }
-        }
-        for i in 1..offsets.len() {
-            offsets[i] += offsets[i - 1];
-        }
-        let mut next = offsets.clone();
-        let mut of_node = vec![0; offsets.last().copied().unwrap_or(0)];
-        for (row, triple) in (0..).zip(&triples) {
-            for node in ends(*triple) {
-                of_node[next[node as usize]] = row;
-                next[node as usize] += 1;
-            }
-        }
+        let ends = triples.iter().map(|[head, _, tail]| (*head, *tail));
+        let by_node = ByNode::new(names.len(), ends);
         let mut facts = Facts {
             read_at: vec![None; triples.len()],
             documents: vec![None; names.len()],
@@ -77,9 +57,7 @@ impl Facts {
             labels: names,
             relations,
             triples,
-            rows,
-            offsets,
-            of_node,
+            by_node,
         };
         facts.read_labels(ctx)?;
         facts.read_links(ctx)?;
@@ -203,7 +181,9 @@ impl Facts {
 
     /// A step of a path in words, with where the fact was read.
     pub fn step(&self, step: Step, layer: usize, corpus: &Corpus) -> answer::Step {
-        let row = self.rows.get(&[step.head, step.relation, step.tail]);
+        let triple = [step.head, step.relation, step.tail];
+        let mut rows = self.by_node.between(step.head, step.tail).iter();
+        let row = rows.find(|row| self.triples[**row as usize] == triple);
         let read_at = row.and_then(|row| self.read_at[*row as usize].as_ref());
         let relation = self.relations.get(step.relation as usize);
         let document = read_at.map(|at| at.document);
@@ -227,8 +207,8 @@ impl Facts {
     /// A node with its first facts and documents.
     pub fn node(&self, node: u32, limit: usize, corpus: &Corpus) -> Option<answer::Node> {
         let at = node as usize;
-        let range = *self.offsets.get(at)?..*self.offsets.get(at + 1)?;
-        let rows = &self.of_node[range];
+        self.labels.get(at)?;
+        let rows = self.by_node.of(node);
         let facts = rows.iter().take(limit).map(|row| {
             let [head, relation, tail] = self.triples[*row as usize];
             let step = Step {
@@ -256,11 +236,6 @@ impl Facts {
             documents: documents.collect(),
         })
     }
-}
-
-/// The distinct ends of a triple.
-fn ends([head, _, tail]: Triple) -> impl Iterator<Item = u32> {
-    std::iter::once(head).chain((tail != head).then_some(tail))
 }
 
 fn triples(ctx: &Context, nodes: usize, relations: usize) -> OpResult<Vec<Triple>> {

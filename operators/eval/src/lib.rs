@@ -8,10 +8,11 @@
 //! here uses tensors; the engine, the model and the operators all depend on this crate.
 //!
 //! Invariant: of equal scores the lower id comes first, everywhere, and no result depends on the
-//! number of threads. Each question is computed by one thread, in a fixed order, with f64 sums.
-//! Callers may run questions in parallel.
+//! number of threads: what several threads compute for a question is put together in a fixed
+//! order, and sums are in f64. Callers may run questions in parallel.
 
 pub mod baselines;
+pub mod by_node;
 mod compare;
 mod entity_documents;
 pub mod features;

@@ -9,6 +9,7 @@
 
 use super::ppr::Ppr;
 use crate::BadShape;
+use crate::by_node::ByNode;
 use crate::paths::{Edge, Path, Search, Step, best_walks};
 
 /// Edges of the longest walk that is looked for. All longer walks together carry the mass (1 -
@@ -151,56 +152,25 @@ impl Ppr {
 pub struct Facts {
     /// Direct triples (head, relation, tail) with their weights.
     triples: Vec<([u32; 3], f64)>,
-    /// For each node, the range of `rows` with the places of its triples.
-    offsets: Vec<usize>,
-    rows: Vec<u32>,
+    by_node: ByNode,
 }
 
 impl Facts {
     /// Takes direct triples (head, relation, tail) with their weights, those of [`Ppr::new`].
     pub fn new(triples: impl IntoIterator<Item = ([u32; 3], f64)>) -> Self {
         let triples: Vec<([u32; 3], f64)> = triples.into_iter().collect();
-        let ends = |[head, _, tail]: [u32; 3]| [head, tail].map(|node| node as usize);
-        let nodes = triples.iter().flat_map(|(triple, _)| ends(*triple));
-        let mut offsets = vec![0; nodes.max().map_or(1, |last| last + 2)];
-        for (triple, _) in &triples {
-            for node in ends(*triple) {
-                offsets[node + 1] += 1;
-            }
-        }
-        for node in 1..offsets.len() {
-            offsets[node] += offsets[node - 1];
-        }
-        let (mut next, mut rows) = (offsets.clone(), vec![0; 2 * triples.len()]);
-        for (row, (triple, _)) in (0..).zip(&triples) {
-            for node in ends(*triple) {
-                rows[next[node]] = row;
-                next[node] += 1;
-            }
-        }
-        Facts {
-            triples,
-            offsets,
-            rows,
-        }
-    }
-
-    /// The places of the triples of a node.
-    fn of(&self, node: u32) -> &[u32] {
-        match self.offsets.get(node as usize..) {
-            Some([from, to, ..]) => &self.rows[*from..*to],
-            _ => &[],
-        }
+        let ends = triples.iter().map(|([head, _, tail], _)| (*head, *tail));
+        let last = ends.clone().map(|(head, tail)| head.max(tail)).max();
+        let by_node = ByNode::new(last.map_or(0, |last| last as usize + 1), ends);
+        Facts { triples, by_node }
     }
 
     /// The heaviest fact between two nodes, walked from the first to the second. Of facts of equal
     /// weight the one with the lowest relation counts, and of these the one that is walked from its
     /// head.
     pub fn step(&self, from: u32, to: u32) -> Option<Step> {
-        let (a, b) = (self.of(from), self.of(to));
-        let fewer = if a.len() <= b.len() { a } else { b };
         let mut best: Option<(f64, Step)> = None;
-        for row in fewer {
+        for row in self.by_node.between(from, to) {
             let ([head, relation, tail], weight) = self.triples[*row as usize];
             for inverse in [false, true] {
                 let step = Step {

@@ -178,11 +178,7 @@ fn shape(problem: String) -> OpError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs::File;
-
-    use arrow::array::RecordBatch;
-    use arrow::datatypes::{DataType, Field, Schema};
-    use gfm_pipe_api::{columns, table};
+    use gfm_pipe_api::local;
 
     const DIM: usize = 3;
 
@@ -190,24 +186,6 @@ mod tests {
         (0..count)
             .map(|i| ((i * step) % 17) as f32 / 8.0 - 1.0)
             .collect()
-    }
-
-    /// A table of vectors in parts of this many rows.
-    fn stored(vectors: &[f32], rows: usize) -> (tempfile::TempPath, Parts) {
-        let item = Arc::new(Field::new("item", DataType::Float32, false));
-        let list = DataType::FixedSizeList(item, DIM as i32);
-        let schema = Arc::new(Schema::new(vec![Field::new("vector", list, false)]));
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let mut writer = table::writer(File::create(&path).unwrap(), Arc::clone(&schema)).unwrap();
-        for part in vectors.chunks(rows * DIM) {
-            let column = columns::build_vectors(DIM, part.to_vec()).unwrap();
-            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
-            writer.write(&batch).unwrap();
-            writer.flush().unwrap();
-        }
-        writer.close().unwrap();
-        let parts = Parts::of(&File::open(&path).unwrap(), &path, "toy".to_owned()).unwrap();
-        (path, parts)
     }
 
     #[test]
@@ -235,7 +213,8 @@ mod tests {
             .map(|q| (0..documents).map(|d| best(q, d)).collect())
             .collect();
 
-        let (_path, parts) = stored(&vectors, 300);
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let parts = local::vectors_in_parts(&path, DIM, &vectors, 300).unwrap();
         let mut texts = Texts {
             vectors: Vectors::Stored(parts),
             documents: of,

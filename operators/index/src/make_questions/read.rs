@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use gfm_pipe_api::artifact::check_made_from;
-use gfm_pipe_api::memory::Demand;
 use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
@@ -121,32 +120,12 @@ pub fn vectors(ctx: &Context) -> OpResult<Option<Points>> {
     let documents = ctx.input("documents")?;
     check_made_from(artifact, documents.texts()?, &documents.name)?;
     let rows = documents.rows("documents")?;
-    let dim = artifact.read("encoder")?;
-    let dim = columns::u32s(&dim, "dim")?
-        .values()
-        .first()
-        .copied()
-        .unwrap_or(0);
-    Demand::new()
-        .and(
-            "vectors of documents",
-            &[rows, dim as usize, size_of::<f32>()],
-        )
-        .check("the number of documents")?;
-    let mut points: Option<Points> = None;
-    for batch in artifact.batches("vectors")? {
-        let (dim, values) = columns::vectors(&batch?, "vector")?;
-        if dim == 0 {
-            continue;
-        }
-        let points = points.get_or_insert_with(|| Points::new(dim));
-        points.extend(&values);
-    }
-    if points.as_ref().is_some_and(|points| points.len() != rows) {
+    let points = Points::read(artifact)?;
+    if !points.is_empty() && points.len() != rows {
         let problem = format!("there are not {rows} vectors");
         return Err(OpError::new(problem).artifact(&artifact.name));
     }
-    Ok(points)
+    Ok(Some(points).filter(|points| !points.is_empty()))
 }
 
 /// Reads the questions of which no near copies are made.
