@@ -1,14 +1,15 @@
 //! The parts of the machine that running stages occupy.
 //!
-//! Invariant: permits are taken in one order (GPUs, memory, CPUs, then a place among the stages
-//! that run), and a stage that asks for more than there is takes all there is. So every stage gets
-//! its turn, and no two stages wait for each other.
+//! Invariant: permits are taken in one order (mutexes by name, GPUs, memory, CPUs, then a place
+//! among the stages that run), and a stage that asks for more than there is takes all there is. So
+//! every stage gets its turn, and no two stages wait for each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use crate::spec::Resources;
+use crate::spec::{Limits, Resources};
 
 /// The unit in which memory is counted. Permits are a `u32`, which is too small to count bytes.
 const MIB: u64 = 1 << 20;
@@ -29,6 +30,7 @@ pub struct Room {
 /// The permits that the stages of one run share.
 pub(super) struct Permits {
     room: Room,
+    mutexes: BTreeMap<String, Arc<Semaphore>>,
     gpu: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     cpu: Arc<Semaphore>,
@@ -50,9 +52,12 @@ fn semaphore(permits: u32) -> Arc<Semaphore> {
 }
 
 impl Permits {
-    pub(super) fn new(room: Room) -> Self {
+    /// The permits for stages with these limits.
+    pub(super) fn new<'a>(room: Room, limits: impl Iterator<Item = &'a Limits>) -> Self {
+        let names = limits.flat_map(|limits| &limits.mutex);
         Permits {
             room,
+            mutexes: names.map(|name| (name.clone(), semaphore(1))).collect(),
             gpu: semaphore(room.gpu),
             memory: semaphore(room.memory.map_or(0, mib)),
             cpu: semaphore(room.cpu),
@@ -61,9 +66,18 @@ impl Permits {
     }
 
     /// Waits until there is room.
-    pub(super) async fn acquire(&self, wanted: Resources) -> Result<Permit, AcquireError> {
+    pub(super) async fn acquire(&self, limits: &Limits) -> Result<Permit, AcquireError> {
+        let wanted = limits.resources;
         let memory = self.room.memory.map_or(0, mib);
         let mut held = Vec::new();
+        // The names are sorted.
+        for mutex in limits
+            .mutex
+            .iter()
+            .filter_map(|name| self.mutexes.get(name))
+        {
+            held.push(Arc::clone(mutex).acquire_owned().await?);
+        }
         for (semaphore, n) in [
             (&self.gpu, wanted.gpu.min(self.room.gpu)),
             (&self.memory, mib(wanted.memory).min(memory)),

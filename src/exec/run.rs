@@ -316,7 +316,7 @@ fn shared(
     let troubles: BTreeMap<_, _> = troubles.collect();
     // A missing file is better reported now than in an hour, so nothing starts when there is one.
     let doomed = !troubles.is_empty();
-    let permits = Permits::new(options.room);
+    let permits = Permits::new(options.room, pipeline.stages.iter().map(|s| &s.limits));
     for stage in &pipeline.stages {
         if let Some(beyond) = permits.beyond(stage.limits.resources) {
             recording.message(

@@ -189,7 +189,7 @@ async fn work(
                 .push(artifact.clone());
         }
     }
-    let Ok(permit) = shared.permits.acquire(stage.limits.resources).await else {
+    let Ok(permit) = shared.permits.acquire(&stage.limits).await else {
         return skip("the run ended".to_owned());
     };
     if shared.runner.cancel.is_cancelled() {

@@ -7,10 +7,10 @@ use gfm_pipe_api::{Field, Schema, Type};
 use serde_json::{Map, Value, json};
 
 /// The keys of a stage that set its limits.
-pub(super) const KEYS: [&str; 3] = ["retries", "timeout", "resources"];
+pub(super) const KEYS: [&str; 4] = ["retries", "timeout", "resources", "mutex"];
 
 /// The limits of one stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// How many times it is tried again after a failure.
     pub retries: u32,
@@ -18,6 +18,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// The resources it uses while it runs.
     pub resources: Resources,
+    /// Names, sorted: of all stages with one of them in common, one runs at a time.
+    pub mutex: Vec<String>,
 }
 
 /// The part of the machine that a stage uses while it runs. Stages run at the same time only when
@@ -42,6 +44,7 @@ impl Default for Limits {
                 gpu: 0,
                 memory: 0,
             },
+            mutex: Vec::new(),
         }
     }
 }
@@ -83,7 +86,23 @@ pub fn schema() -> Schema {
             resources,
             "what the stage occupies while it runs",
         ),
+        Field::new(
+            "mutex",
+            Type::list(Type::Form {
+                form: "a name",
+                check: mutex,
+            }),
+            json!([]),
+            "names of the user's own: of the stages that have one in common, one runs at a time",
+        ),
     ])
+}
+
+fn mutex(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("a name has at least one character".to_owned());
+    }
+    Ok(())
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -108,6 +127,11 @@ impl Limits {
             u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX)
         };
         let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+        let names = value.pointer("/mutex").and_then(Value::as_array);
+        let names = names.into_iter().flatten().filter_map(Value::as_str);
+        let mut mutex: Vec<String> = names.map(str::to_owned).collect();
+        mutex.sort();
+        mutex.dedup();
         Limits {
             retries: number("/retries"),
             timeout: text("/timeout").and_then(|t| timeout(t).ok()),
@@ -116,6 +140,7 @@ impl Limits {
                 gpu: number("/resources/gpu"),
                 memory: text("/resources/memory").map_or(0, |t| memory(t).unwrap_or(0)),
             },
+            mutex,
         }
     }
 
@@ -138,6 +163,9 @@ impl Limits {
             let value = json!({"cpu": cpu, "gpu": gpu, "memory": memory});
             out.insert("resources".to_owned(), value);
         }
+        if self.mutex != usual.mutex {
+            out.insert("mutex".to_owned(), json!(self.mutex));
+        }
         out
     }
 }
@@ -149,13 +177,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let given =
-            json!({"retries": 2, "timeout": "1h30m", "resources": {"cpu": 4, "memory": "1.5GiB"}});
+        let given = json!({"retries": 2, "timeout": "1h30m", "resources": {"cpu": 4, "memory": "1.5GiB"}, "mutex": ["b", "a", "b"]});
         let limits = Limits::of(&schema().normalize(&given).unwrap());
         assert_eq!(limits.retries, 2);
         assert_eq!(limits.timeout, Some(Duration::from_secs(5400)));
         assert_eq!(limits.resources.cpu, 4);
         assert_eq!(limits.resources.memory, 3 << 29);
+        assert_eq!(limits.mutex, ["a", "b"]);
         let keys = Value::Object(limits.keys());
         assert_eq!(Limits::of(&schema().normalize(&keys).unwrap()), limits);
         let usual = Limits::of(&schema().normalize(&Value::Null).unwrap());
@@ -171,6 +199,8 @@ mod tests {
             ("timeout", json!(30)),
             ("retries", json!(-1)),
             ("resources", json!({"memory": "much"})),
+            ("mutex", json!("a")),
+            ("mutex", json!([""])),
         ] {
             let problems = schema().normalize(&json!({ key: value })).unwrap_err();
             assert_eq!(problems.len(), 1, "{key}");

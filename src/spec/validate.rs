@@ -41,7 +41,7 @@ pub const TOP_KEYS: [(&str, &str); 6] = [
     ("stages", "the stages by name"),
 ];
 /// Keys of a stage, with their meaning.
-pub const STAGE_KEYS: [(&str, &str); 9] = [
+pub const STAGE_KEYS: [(&str, &str); 10] = [
     ("op", "the operator"),
     ("foreach", "makes a stage for each value of one name"),
     (
@@ -65,6 +65,10 @@ pub const STAGE_KEYS: [(&str, &str); 9] = [
     (
         "resources",
         "what the stage occupies while it runs: cpu, gpu, memory",
+    ),
+    (
+        "mutex",
+        "names: of the stages that have one in common, one runs at a time",
     ),
 ];
 
@@ -249,7 +253,7 @@ fn finish(sources: &Sources, drafts: &[Draft<'_>], wires: Wires) -> Option<Vec<S
                 params: d.params.clone()?,
                 inputs: wire.inputs,
                 after: wire.after,
-                limits: d.limits?,
+                limits: d.limits.clone()?,
                 origin,
                 written: Arc::new(Written::of(body, &d.vars, sources)),
             })

@@ -64,10 +64,17 @@ impl EventSink for AtOnce {
 }
 
 fn most_at_once(resources: &str, room: Room) -> usize {
+    most_of([&format!("resources: {resources}"); 4], room)
+}
+
+/// The largest number of stages with these limits that run at the same time.
+fn most_of(limits: [&str; 4], room: Room) -> usize {
     let lab = Lab::new();
-    let stages: BTreeMap<u32, String> = (0..4)
-        .map(|i| (i, format!("  s{i}: {{op: slow, with: {{steps: 2{i}, step_ms: 10}}, resources: {resources}}}\n")))
-        .collect();
+    let stage = |(i, limits): (usize, &str)| {
+        let with = format!("with: {{steps: 2{i}, step_ms: 10}}");
+        (i, format!("  s{i}: {{op: slow, {with}, {limits}}}\n"))
+    };
+    let stages: BTreeMap<usize, String> = limits.into_iter().enumerate().map(stage).collect();
     let yaml = format!("stages:\n{}", stages.into_values().collect::<String>());
     let mut options = lab.options();
     options.room = room;
@@ -101,4 +108,20 @@ fn stages_run_side_by_side_only_where_there_is_room() {
         ..room
     };
     assert_eq!(most_at_once("{memory: 4GiB}", unknown), 4);
+}
+
+#[test]
+fn of_stages_with_a_mutex_in_common_one_runs_at_a_time() {
+    let room = Room {
+        jobs: 4,
+        cpu: 4,
+        gpu: 1,
+        memory: None,
+    };
+    assert_eq!(most_of(["mutex: [a]"; 4], room), 1);
+    let two = ["mutex: [a]", "mutex: [b]", "mutex: [a]", "mutex: [b]"];
+    assert_eq!(most_of(two, room), 2);
+    // Whatever order the names are written in, none waits for ever.
+    let [x, y] = ["mutex: [a, b]", "mutex: [b, a]"];
+    assert_eq!(most_of([x, y, x, y], room), 1);
 }
