@@ -260,8 +260,15 @@ fn ingredients(i: &Ingredients, out: &mut String) {
         let digest = f.digest.as_deref().map_or("not there", short);
         line(out, format_args!("  file {}: {digest}", f.path));
     }
+    for path in &i.unread {
+        line(out, format_args!("  file {path}: not read"));
+    }
     if let Some(fingerprint) = &i.fingerprint {
-        line(out, format_args!("  built-in data: {}", short(fingerprint)));
+        // The content of tables that are compiled in, or the names of files.
+        line(
+            out,
+            format_args!("  what else counts: {}", short(fingerprint)),
+        );
     }
     let yaml = serde_yaml::to_string(&i.params).unwrap_or_default();
     if yaml.trim() != "{}" {

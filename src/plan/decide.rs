@@ -162,6 +162,8 @@ impl Planner {
         let fingerprint = self.fingerprint(stage)?;
         let (op, params) = (&stage.op, &stage.params);
         let mut ingredients = Ingredients::collect(op, params, fingerprint, inputs, ids);
+        let unread = files.iter().filter(|file| !file.read);
+        ingredients.unread = unread.map(|f| f.path.display().to_string()).collect();
         let mut found = None;
         if op.name == Pinned::NAME {
             let artifact = pinned::find(&self.store, params)?;

@@ -173,7 +173,9 @@ impl fmt::Display for Reason {
             Reason::Version { operator, old, new } => {
                 write!(f, "{operator} version {old} -> {new}")
             }
-            Reason::Fingerprint { operator } => write!(f, "built-in data of {operator} changed"),
+            Reason::Fingerprint { operator } => {
+                write!(f, "what else counts for {operator} changed")
+            }
             Reason::Param { path, old, new } => write!(f, "{path} {old} -> {new}"),
             Reason::File { what } => f.write_str(what),
             Reason::InputChanged { from } => write!(f, "input {from} changed"),
@@ -234,6 +236,9 @@ pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
     let files_differ = in_order(old) != in_order(new);
     if (old.fingerprint != new.fingerprint || files_differ) && out.len() == before {
         out.extend(renamed);
+    }
+    if old.fingerprint != new.fingerprint {
+        unread(old, new, &mut out);
     }
     if old.fingerprint != new.fingerprint && out.len() == before {
         out.push(Reason::Fingerprint {
@@ -344,6 +349,24 @@ fn files(old: &[FileId], new: &[FileId], out: &mut Vec<Reason>) -> Vec<Reason> {
     renamed
 }
 
+/// Adds the differences between the files that are found and not read. One that is read now, or was
+/// before, is told already.
+fn unread(old: &Ingredients, new: &Ingredients, out: &mut Vec<Reason>) {
+    let seen = |i: &Ingredients| -> HashSet<String> {
+        let read = i.files.iter().map(|f| f.path.clone());
+        read.chain(i.unread.iter().cloned()).collect()
+    };
+    let (was, is) = (seen(old), seen(new));
+    let mut tell = |paths: &[String], elsewhere: &HashSet<String>, what: &str| {
+        let other = paths.iter().filter(|path| !elsewhere.contains(*path));
+        out.extend(other.map(|path| Reason::File {
+            what: format!("file {path}, which is not read, {what}"),
+        }));
+    };
+    tell(&new.unread, &was, "is new");
+    tell(&old.unread, &is, "is gone");
+}
+
 fn moved(old: &FileId, new: &FileId) -> Reason {
     Reason::File {
         what: format!("file {} -> {}", old.path, new.path),
@@ -409,6 +432,7 @@ mod tests {
             fingerprint: None,
             inputs: BTreeMap::new(),
             files: Vec::new(),
+            unread: Vec::new(),
             names: false,
         }
     }
@@ -547,6 +571,36 @@ mod tests {
     }
 
     #[test]
+    fn files_that_are_not_read_are_told_where_they_count() {
+        let folder = |read: &[&str], unread: &[&str]| Ingredients {
+            files: read
+                .iter()
+                .map(|path| FileId {
+                    path: (*path).to_owned(),
+                    digest: Some("1".to_owned()),
+                })
+                .collect(),
+            unread: unread.iter().map(|path| (*path).to_owned()).collect(),
+            fingerprint: Some(format!("{read:?} {unread:?}")),
+            ..made(json!({}))
+        };
+        let a = folder(&["a"], &[]);
+        let more = folder(&["a"], &["b.pdf"]);
+        assert_eq!(text(&a, &more), ["file b.pdf, which is not read, is new"]);
+        assert_eq!(text(&more, &a), ["file b.pdf, which is not read, is gone"]);
+        // It grew over the limit of sizes.
+        let large = folder(&[], &["a"]);
+        assert_eq!(text(&a, &large), ["file a is not read any more"]);
+        assert_eq!(text(&large, &a), ["file a is new"]);
+        let elsewhere = Ingredients {
+            fingerprint: a.fingerprint.clone(),
+            version: 2,
+            ..more
+        };
+        assert_eq!(text(&a, &elsewhere), ["op version 1 -> 2"]);
+    }
+
+    #[test]
     fn there_is_always_a_reason() {
         let a = made(json!({}));
         assert_eq!(text(&a, &a), ["cache format changed"]);
@@ -563,7 +617,7 @@ mod tests {
         };
         assert_eq!(
             text(&a, &c),
-            ["op version 1 -> 2", "built-in data of op changed"]
+            ["op version 1 -> 2", "what else counts for op changed"]
         );
     }
 }

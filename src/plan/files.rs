@@ -114,7 +114,7 @@ impl Files {
         &self.base
     }
 
-    /// Digests of the files of a stage, in order, and each file as it was then.
+    /// Digests of the files that a stage reads, in order, and each file as it was then.
     ///
     /// # Errors
     /// Every file that is required and missing, or cannot be read.
@@ -124,7 +124,7 @@ impl Files {
     ) -> Result<(Vec<FileId>, Vec<Seen>), Vec<FileTrouble>> {
         let (mut ids, mut seen) = (Vec::new(), Vec::new());
         let mut troubles = Vec::new();
-        for f in files {
+        for f in files.iter().filter(|f| f.read) {
             let path = self.base.join(&f.path);
             let shown = f.path.display().to_string();
             let found = self.digest(&path);

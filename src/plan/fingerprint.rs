@@ -77,6 +77,9 @@ pub struct Ingredients {
     pub inputs: BTreeMap<String, Vec<InputId>>,
     /// Files read, in the operator's order.
     pub files: Vec<FileId>,
+    /// Files found and not read, for explanations; not in the key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// Whether the names of the inputs reach the outputs, and are part of the key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub names: bool,
@@ -110,6 +113,7 @@ impl Ingredients {
             fingerprint,
             inputs,
             files,
+            unread: Vec::new(),
             names: op.names_inputs,
         }
     }
@@ -213,6 +217,7 @@ mod tests {
             fingerprint: None,
             inputs: BTreeMap::new(),
             files: Vec::new(),
+            unread: Vec::new(),
             names: false,
         }
     }
@@ -281,6 +286,7 @@ mod tests {
         let mut renamed = base;
         renamed.inputs.get_mut("in").unwrap()[0].from = "elsewhere.p".to_owned();
         renamed.files[0].path = "moved".to_owned();
+        renamed.unread = vec!["a.pdf".to_owned()];
         assert_eq!(renamed.key(), key);
     }
 

@@ -27,13 +27,24 @@ impl FileStamps {
         FileStamps(all.collect())
     }
 
-    /// The files of a pipeline, and those that its stages read.
+    /// The files of a pipeline, those that its stages read, and those that they find and do not
+    /// read. Of these, only their sizes count.
     pub fn of(pipeline: &Pipeline, base: &Path) -> Self {
         let own = pipeline.files.iter().cloned();
         // A stage whose files cannot be listed fails in the run, which says why.
         let read = pipeline.stages.iter();
         let read = read.flat_map(|stage| stage.op.files(&stage.params, base).unwrap_or_default());
-        FileStamps::files(own.chain(read.map(|file| file.path)), base)
+        let (read, unread): (Vec<_>, Vec<_>) = read.partition(|file| file.read);
+        let mut all = FileStamps::files(own.chain(read.into_iter().map(|file| file.path)), base);
+        for file in unread {
+            let there = base.join(&file.path).symlink_metadata().ok();
+            let size = there.map(|meta| Stamp {
+                size: meta.len(),
+                ..Stamp::default()
+            });
+            all.0.insert(file.path, size);
+        }
+        all
     }
 
     /// The same, with the stamps of `earlier` for files that both have.

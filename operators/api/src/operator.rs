@@ -115,7 +115,8 @@ pub struct OutPort {
     pub about: &'static str,
 }
 
-/// A file an operator reads besides its input artifacts; its content enters the stage's key.
+/// A file an operator reads besides its input artifacts; its content enters the stage's key. Or a
+/// file that it finds where it reads others, and leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputFile {
     /// Path as the user would write it, relative to the run's working directory.
@@ -124,6 +125,9 @@ pub struct InputFile {
     pub required: bool,
     /// What to say when it is missing, if there is more to say than that.
     pub absent: Option<Absent>,
+    /// Whether its content is read. Where it is not, the file is named for people only: its name
+    /// changes the result at most through [`Operator::fingerprint`].
+    pub read: bool,
 }
 
 /// Why a file is missing, and what to do.
@@ -142,6 +146,7 @@ impl InputFile {
             path: path.into(),
             required,
             absent: None,
+            read: true,
         }
     }
 
@@ -152,6 +157,15 @@ impl InputFile {
             path: path.into(),
             required: true,
             absent: Some(absent),
+            read: true,
+        }
+    }
+
+    /// A file that is found where others are read, and is not read itself: a PDF among texts.
+    pub fn unread(path: impl Into<PathBuf>) -> Self {
+        InputFile {
+            read: false,
+            ..InputFile::new(path, false)
         }
     }
 }

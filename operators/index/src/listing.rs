@@ -45,6 +45,8 @@ pub struct Found {
 /// A file that is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
+    /// As [`Found::path`].
+    pub path: PathBuf,
     /// As [`Found::name`].
     pub name: String,
     /// Why it is not read.
@@ -155,8 +157,8 @@ impl Listing {
         self
     }
 
-    /// The files for a stage's key. Where there is nothing to read, this is one absent file, so
-    /// that the run reports it before it starts.
+    /// The files for a stage's key, and those that are not read. Where there is nothing to read,
+    /// one absent file stands for them, so that the run reports it before it starts.
     pub fn files(path: &Path, base: &Path, wanted: &Wanted) -> Vec<InputFile> {
         Listing::keyed(path, base, Listing::new(path, base, wanted), wanted)
     }
@@ -168,22 +170,25 @@ impl Listing {
         listing: Result<Listing, Absent>,
         wanted: &Wanted,
     ) -> Vec<InputFile> {
-        match listing {
-            Err(absent) => vec![InputFile::elsewhere(path, absent)],
-            Ok(listing) if listing.found.is_empty() => {
-                // The folder exists; what is missing is the files in it.
-                let missing = if within(base, path).is_dir() {
-                    path.join("*")
-                } else {
-                    path.to_owned()
-                };
-                vec![InputFile::elsewhere(missing, listing.nothing(wanted))]
-            }
-            Ok(listing) => {
-                let found = listing.found.into_iter();
-                found.map(|f| InputFile::new(f.path, true)).collect()
-            }
-        }
+        let listing = match listing {
+            Err(absent) => return vec![InputFile::elsewhere(path, absent)],
+            Ok(listing) => listing,
+        };
+        let mut files: Vec<InputFile> = if listing.found.is_empty() {
+            // The folder exists; what is missing is the files in it.
+            let missing = if within(base, path).is_dir() {
+                path.join("*")
+            } else {
+                path.to_owned()
+            };
+            vec![InputFile::elsewhere(missing, listing.nothing(wanted))]
+        } else {
+            let found = listing.found.into_iter();
+            found.map(|f| InputFile::new(f.path, true)).collect()
+        };
+        let refused = listing.refused.into_iter();
+        files.extend(refused.map(|r| InputFile::unread(r.path)));
+        files
     }
 
     /// Adds what a result depends on besides the contents of files: their names, and what is not
@@ -251,7 +256,7 @@ impl Listing {
         });
         match format {
             Ok(format) => self.found.push(Found { path, name, format }),
-            Err(reason) => self.refused.push(Refused { name, reason }),
+            Err(reason) => self.refused.push(Refused { path, name, reason }),
         }
     }
 
@@ -266,19 +271,24 @@ impl Listing {
         let below =
             |path: &Path| -> PathBuf { path.strip_prefix(&full).unwrap_or(path).to_owned() };
         let matches = |name: &str| pattern.is_none_or(|p| p.matches_with(name, OPTIONS));
+        let refuse = |path: &Path, reason: String| Refused {
+            path: root.join(path),
+            name: shown(path),
+            reason,
+        };
         let mut entries: Vec<(PathBuf, u64)> = Vec::new();
         let mut linked = false;
         for entry in walk {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(e) => {
-                    let name = shown(&below(e.path().unwrap_or(&full)));
+                    let path = below(e.path().unwrap_or(&full));
                     let reason = match (e.loop_ancestor(), e.io_error()) {
                         (Some(_), _) => "the link leads back into a folder it lies in".to_owned(),
                         (None, Some(e)) => format!("failed to read: {e}"),
                         (None, None) => "failed to read".to_owned(),
                     };
-                    self.refused.push(Refused { name, reason });
+                    self.refused.push(refuse(&path, reason));
                     continue;
                 }
             };
@@ -288,18 +298,18 @@ impl Listing {
             if entry.file_type().is_dir() {
                 if entry.depth() > MAX_DEPTH {
                     let reason = format!("folders are read {MAX_DEPTH} deep, and this is deeper");
-                    self.refused.push(Refused { name, reason });
+                    self.refused.push(refuse(&path, reason));
                 }
             } else if !matches(&name) {
             } else if !entry.file_type().is_file() {
                 let reason = "it is not a regular file".to_owned();
-                self.refused.push(Refused { name, reason });
+                self.refused.push(refuse(&path, reason));
             } else {
                 match entry.metadata() {
                     Ok(meta) => entries.push((path, meta.len())),
                     Err(e) => {
                         let reason = format!("failed to read: {e}");
-                        self.refused.push(Refused { name, reason });
+                        self.refused.push(refuse(&path, reason));
                     }
                 }
             }
@@ -312,10 +322,10 @@ impl Listing {
         for (i, (path, size)) in entries.into_iter().enumerate() {
             let name = shown(&path);
             match twice.get(&i) {
-                Some(first) => self.refused.push(Refused {
-                    name,
-                    reason: format!("a link to {first}, which is read"),
-                }),
+                Some(first) => {
+                    let reason = format!("a link to {first}, which is read");
+                    self.refused.push(refuse(&path, reason));
+                }
                 None => self.add(root.join(&path), name, size, wanted),
             }
         }

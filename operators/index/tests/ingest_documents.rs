@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use common::{counts, rows};
 use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{ErrorKind, OpEntry, OpResult};
+use gfm_pipe_api::{ErrorKind, InputFile, OpEntry, OpResult};
 use gfm_pipe_index::IngestDocuments;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -290,6 +290,11 @@ fn a_key_knows_names_of_files_and_where_they_are_does_not_matter() {
     assert_eq!(first, of("b").1);
     fs::rename(dir.path().join("b/x.txt"), dir.path().join("b/y.txt")).unwrap();
     assert_ne!(first, of("b").1);
+    // What is not read is in the table of rejects, so it counts too.
+    put(dir.path(), "a/z.pdf", "words");
+    let (files, third) = of("a");
+    assert_eq!(files[1], InputFile::unread("a/z.pdf"));
+    assert_ne!(first, third);
 }
 
 #[test]
