@@ -11,12 +11,13 @@ use crate::registry::audit_tables::{
 use crate::registry::layout::{CORPUS, MENTIONS, SPLITS};
 use gfm_pipe_api::printable::one_line;
 use gfm_pipe_api::schema::nearest;
-use gfm_pipe_api::{Artifact, Cancel, OpEntry, OpResult, columns};
+use gfm_pipe_api::{Artifact, OpEntry, OpResult, columns};
 use serde_json::{Value, json};
 
 use super::error::{CliError, CliResult, exit};
+use super::look;
 use super::shared_args::{Common, RemoteArg};
-use super::{look, signals};
+use super::signals::Interrupt;
 use crate::audit::{AuditError, AuditOptions, Target, of_data, of_documents, of_pipeline};
 use crate::exec::{self, RunOptions};
 use crate::init::{Data, DataSet, Found, Layout, LeftOut, look_at};
@@ -140,17 +141,15 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
         recorded: false,
         ..RunOptions::default()
     };
-    let cancel = Cancel::default();
-    if let Err(e) = signals::listen(&cancel, err) {
-        err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
-    }
+    let interrupt = Interrupt::listen(err);
     let terminal = std::io::stderr().is_terminal();
     let progress = Look {
         bars: terminal,
         ..look(terminal)
     };
     let listener = Arc::new(HumanUi::new(err.clone(), progress));
-    let summary = exec::run(&pipeline, &store, &options, listener, &cancel)?;
+    let summary = interrupt
+        .running(|| exec::run(&pipeline, &store, &options, listener, &interrupt.cancel))?;
     if summary.status == RunStatus::Interrupted {
         return Ok(exit::INTERRUPTED);
     }

@@ -73,7 +73,6 @@ impl CliError {
     }
 
     /// What went wrong, without the hint.
-    #[cfg(feature = "serve")]
     pub fn message(&self) -> &str {
         &self.message
     }

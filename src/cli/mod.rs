@@ -8,11 +8,15 @@ mod ask;
 mod audit;
 mod completions;
 mod config;
+#[cfg(feature = "demo")]
+mod demo;
 mod error;
 mod gc;
 pub mod graph;
 mod import_config;
 mod init;
+mod man;
+mod on_finish;
 pub mod ops;
 mod output;
 mod plan;
@@ -28,8 +32,10 @@ mod serve;
 mod shared_args;
 mod show;
 mod signals;
+mod story;
 mod tag;
 mod verify;
+mod version;
 mod watch;
 mod why;
 
@@ -56,7 +62,7 @@ Exit codes:
 
 /// Runs declarative pipelines that train graph foundation models for retrieval
 #[derive(Debug, Parser)]
-#[command(name = "gfm-pipe", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "gfm-pipe", version, long_version = version::long(), after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -64,6 +70,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Try it: the main job on data that is compiled in, and a page to ask it
+    #[cfg(feature = "demo")]
+    #[command(after_help = EXIT_CODES)]
+    Demo(demo::Args),
     /// Write a first pipeline for a folder of data
     Init(init::Args),
     /// Say what is wrong with data, and where, before anything is trained on it
@@ -111,6 +121,8 @@ enum Verb {
     Gc(gc::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Write manual pages, one for each subcommand
+    Man(man::Args),
     /// Turn a configuration of GFM-RAG into a pipeline
     ImportConfig(import_config::Args),
 }
@@ -206,6 +218,8 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Ask(args) => return ask::ask(&args, ops, out, err),
         #[cfg(feature = "serve")]
         Verb::Serve(args) => return serve::serve(&args, ops, err),
+        #[cfg(feature = "demo")]
+        Verb::Demo(args) => return demo::demo(&args, ops, out, err),
         Verb::Audit(args) => return audit::audit(&args, ops, out, err),
         Verb::Init(args) => init::init(&args, ops, out, err)?,
         Verb::Plan(args) => plan::plan(&args, ops, out, err)?,
@@ -218,6 +232,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Verify(args) => return verify::verify(&args, out),
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),
+        Verb::Man(args) => man::man(&args, out)?,
         Verb::Show(args) => show::show(&args, ops, out, err)?,
         Verb::Schema => {
             let schema = schema::json_schema(ops);

@@ -54,6 +54,21 @@ pub struct Found {
 }
 
 impl RetrieverArgs {
+    /// The retriever that this stage of a run made.
+    pub fn of_run(run: &str, stage: &str, common: &Common) -> Self {
+        RetrieverArgs {
+            pipeline: None,
+            run: Some(run.to_owned()),
+            stage: Some(stage.to_owned()),
+            common: Common {
+                vars: Vec::new(),
+                var_files: Vec::new(),
+                sets: Vec::new(),
+                ..common.clone()
+            },
+        }
+    }
+
     /// Finds the retriever in the store. Nothing is computed.
     pub fn find(&self, ops: &[OpEntry], err: &Out) -> CliResult<Found> {
         let common = &self.common;
@@ -218,12 +233,15 @@ fn given(
     })
 }
 
+/// Whether a stage of a run can be asked.
+pub fn can_be_asked(record: &StageRecord) -> bool {
+    record.params.is_some() && !record.outputs.is_empty()
+}
+
 /// The stages of a run that can be asked.
 fn able(journal: &JournalFile) -> Vec<&StageRecord> {
     let stages = journal.stages.iter();
-    stages
-        .filter(|s| s.params.is_some() && !s.outputs.is_empty())
-        .collect()
+    stages.filter(|s| can_be_asked(s)).collect()
 }
 
 /// The place of the wanted stage among those that can be asked: the last one if none is named.

@@ -9,9 +9,12 @@ use clap::ValueEnum;
 use gfm_pipe_api::{Cancel, OpEntry, OpError, OpResult};
 
 use super::error::{CliError, CliResult, exit};
+use super::look;
+use super::on_finish::on_finish;
 use super::rerun::rerun;
 use super::shared_args::{Common, RemoteArg, Select};
-use super::{look, signals};
+use super::signals::{self, Interrupt};
+use super::story::story;
 use crate::exec::{self, Room, RunOptions};
 use crate::plan::Request;
 use crate::ranks::{self, Launch, Lead, Settings, Team};
@@ -58,6 +61,10 @@ pub struct Args {
     /// Run again whenever a file changes that the pipeline is made of or reads, until Ctrl-C
     #[arg(long)]
     watch: bool,
+    /// Start a command in the shell when the run has ended, however it did; it finds GFM_PIPE_RUN,
+    /// GFM_PIPE_STATUS (ok, failed, interrupted) and GFM_PIPE_STORE. Needs --allow-exec
+    #[arg(long, value_name = "COMMAND", requires = "allow_exec")]
+    on_finish: Option<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = LogFormat::Human)]
     log_format: LogFormat,
@@ -73,6 +80,16 @@ enum LogFormat {
 
 /// Runs a pipeline and returns the exit code.
 pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
+    run_until(args, ops, out, None)
+}
+
+/// As [`run`]. Where the process listens to Ctrl-C already, `interrupt` is what it listens with.
+pub fn run_until(
+    args: &Args,
+    ops: &[OpEntry],
+    out: &Out,
+    interrupt: Option<&Interrupt>,
+) -> CliResult<u8> {
     args.common.apply()?;
     let device = args.common.open_device()?;
     let start = Instant::now();
@@ -109,21 +126,26 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         },
         None => None,
     };
-    let cancel = Cancel::default();
     let err = Out::stderr();
+    let own;
+    let interrupt = match interrupt {
+        Some(interrupt) => interrupt,
+        None => {
+            own = Interrupt::listen(&err);
+            &own
+        }
+    };
     if let Some(lead) = &ranks {
-        lead.on_interrupt(&cancel);
+        lead.on_interrupt(&interrupt.cancel);
         err.line(&lead.summary());
         let watched = Arc::clone(lead);
         guard(move || watched.stuck());
     }
-    if let Err(e) = signals::listen(&cancel, &err) {
-        err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
-    }
     let seen = Seen {
         args,
+        ops,
         store: &store,
-        cancel: &cancel,
+        interrupt,
         out,
     };
     if !args.watch {
@@ -139,14 +161,15 @@ pub fn run(args: &Args, ops: &[OpEntry], out: &Out) -> CliResult<u8> {
         let options = options(args, device.clone(), None)?;
         once(&seen, pipeline, &options, Instant::now())
     };
-    Ok(rerun(&files, &cancel, &err, load, again))
+    Ok(rerun(&files, &interrupt.cancel, &err, load, again))
 }
 
 /// What all runs of a command have in common.
 struct Seen<'a> {
     args: &'a Args,
+    ops: &'a [OpEntry],
     store: &'a Store,
-    cancel: &'a Cancel,
+    interrupt: &'a Interrupt,
     out: &'a Out,
 }
 
@@ -159,8 +182,9 @@ fn once(
 ) -> CliResult<u8> {
     let Seen {
         args,
+        ops,
         store,
-        cancel,
+        interrupt,
         out,
     } = *seen;
     let err = Out::stderr();
@@ -177,7 +201,8 @@ fn once(
     let tensorboard = args.tensorboard.clone().map(TensorBoard::new).map(Arc::new);
     sinks.extend(tensorboard.clone().map(|t| t as Arc<dyn EventSink>));
     let listener = Arc::new(Fanout(sinks));
-    let summary = exec::run(pipeline, store, options, listener, cancel);
+    let cancel = &interrupt.cancel;
+    let summary = interrupt.running(|| exec::run(pipeline, store, options, listener, cancel));
     // Before errors are reported, because the other ranks wait for this.
     if let Some(lead) = &options.lead {
         lead.close();
@@ -195,6 +220,14 @@ fn once(
             seconds: start.elapsed().as_secs_f64(),
             look,
         }));
+        if !cancel.is_cancelled()
+            && let Some(text) = story(&summary, store, &args.common, ops, look)
+        {
+            out.text(&text);
+        }
+    }
+    if let Some(command) = &args.on_finish {
+        on_finish(command, &summary, store.root(), &err);
     }
     Ok(match summary.status {
         RunStatus::Ok => exit::OK,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gfm_pipe_api::{Cancel, OpEntry, files};
@@ -20,11 +21,14 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How often it is checked whether the user asked to stop.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Where a server listens unless it is told otherwise.
+pub const ADDRESS: &str = "127.0.0.1:7878";
+
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address to listen on. Other machines can only reach it if it is not a loopback address
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7878", value_parser = address)]
+    #[arg(long, value_name = "HOST:PORT", default_value = ADDRESS, value_parser = address)]
     addr: SocketAddr,
     /// Listen on a Unix socket instead, at this path
     #[arg(long, value_name = "PATH", conflicts_with = "addr")]
@@ -38,15 +42,18 @@ pub struct Args {
     /// Switch to a newer result when the store gets one
     #[arg(long)]
     reload: bool,
+    /// End when standard input does: for programs that start a server of their own
+    #[arg(long)]
+    until_eof: bool,
     /// Speak the Model Context Protocol over standard input and output, for agents
-    #[arg(long, conflicts_with_all = ["addr", "socket", "token_file", "origins", "reload"])]
+    #[arg(long, conflicts_with_all = ["addr", "socket", "token_file", "origins", "reload", "until_eof"])]
     mcp: bool,
     #[command(flatten)]
     retriever: RetrieverArgs,
 }
 
 /// Parses an address; `localhost` is this machine.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or_default();
     let host = if host == "localhost" {
         "127.0.0.1"
@@ -61,6 +68,26 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Serves until the user stops it.
 pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
+    serve_until(args, ops, err, None, |_| {})
+}
+
+/// As [`serve`], and calls `ready` with the address once clients can connect. Where the process
+/// listens to Ctrl-C already, `cancel` is what it cancels.
+pub fn serve_until(
+    args: &Args,
+    ops: &[OpEntry],
+    err: &Out,
+    cancel: Option<&Cancel>,
+    ready: impl FnOnce(&str),
+) -> CliResult<u8> {
+    // While the retriever is loaded, Ctrl-C ends the process.
+    let listens = cancel.is_some();
+    let cancel = &cancel.cloned().unwrap_or_default();
+    let is_ready = Arc::new(AtomicBool::new(false));
+    if args.until_eof {
+        until_eof(cancel, &is_ready)
+            .map_err(|e| CliError::failed(format!("failed to start: {e}")))?;
+    }
     args.retriever.common.apply()?;
     let found = args.retriever.find(ops, err)?;
     let key = found.key.clone();
@@ -88,11 +115,13 @@ pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
         .check()
         .map_err(|e| CliError::usage(e.to_string()).hint_opt(e.advice()))?;
     let open = config.token.is_none() && args.socket.is_none() && config.hosts.is_empty();
-    let cancel = Cancel::default();
-    signals::listen_quietly(&cancel)
-        .map_err(|e| CliError::failed(format!("failed to listen to signals: {e}")))?;
+    if !listens {
+        signals::listen_quietly(cancel)
+            .map_err(|e| CliError::failed(format!("failed to listen to signals: {e}")))?;
+    }
     let _inside = runtime.enter();
     let (listener, place) = runtime.block_on(listener(args))?;
+    is_ready.store(true, Ordering::SeqCst);
     err.line(&format!(
         "{} over {} answers at {place}",
         about.system,
@@ -104,6 +133,7 @@ pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
              --token-file FILE makes the server ask for a token",
         );
     }
+    ready(&place);
     let stop = cancel.clone();
     let stopped = async move {
         while !stop.is_cancelled() {
@@ -112,7 +142,7 @@ pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
     };
     let ended = std::thread::scope(|scope| {
         if args.reload {
-            scope.spawn(|| reload(args, ops, err, &current, key, &cancel));
+            scope.spawn(|| reload(args, ops, err, &current, key, cancel));
         }
         let ended = runtime.block_on(answer(listener, config, stopped));
         cancel.cancel();
@@ -122,6 +152,25 @@ pub fn serve(args: &Args, ops: &[OpEntry], err: &Out) -> CliResult<u8> {
         let _ = std::fs::remove_file(path);
     }
     ended.map(|()| exit::OK).map_err(|e| refused(&e))
+}
+
+/// Cancels at the end of standard input. Loading a retriever cannot be cancelled: meanwhile, the
+/// process ends.
+fn until_eof(cancel: &Cancel, is_ready: &Arc<AtomicBool>) -> io::Result<()> {
+    let (cancel, is_ready) = (cancel.clone(), Arc::clone(is_ready));
+    let watch = move || {
+        // An input that cannot be read has ended, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        cancel.cancel();
+        if !is_ready.load(Ordering::SeqCst) {
+            #[expect(clippy::exit)]
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+    };
+    std::thread::Builder::new()
+        .name("gfm-stdin".to_owned())
+        .spawn(watch)
+        .map(drop)
 }
 
 /// Looks for a newer result now and then, and switches to it.

@@ -70,7 +70,7 @@ impl StoreArgs {
 }
 
 /// Applies `-C`.
-fn enter(dir: Option<&Path>) -> CliResult<()> {
+pub fn enter(dir: Option<&Path>) -> CliResult<()> {
     let Some(dir) = dir else {
         return Ok(());
     };

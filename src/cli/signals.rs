@@ -4,6 +4,8 @@
 //! jobs in the background ask for that.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gfm_pipe_api::Cancel;
 use tokio::runtime::Runtime;
@@ -11,17 +13,49 @@ use tokio::runtime::Runtime;
 use super::error::exit;
 use crate::ui::Out;
 
-/// Starts to listen, on a thread of its own.
-///
-/// # Errors
-/// When the signals cannot be listened to. Then the default stays in force, which is to stop at
-/// once.
-pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
-    let (cancel, err) = (cancel.clone(), err.clone());
+/// Ctrl-C of a subcommand that runs stages.
+pub struct Interrupt {
+    /// What the first Ctrl-C cancels. The second one ends the process.
+    pub cancel: Cancel,
+    /// Whether there is something to wait for.
+    running: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Starts to listen, on a thread of its own. Where that is not possible, a warning is printed,
+    /// and the default stays in force, which is to stop at once.
+    pub fn listen(err: &Out) -> Self {
+        let interrupt = Interrupt {
+            cancel: Cancel::default(),
+            running: Arc::default(),
+        };
+        if let Err(e) = listen(&interrupt, err) {
+            err.line(&format!("warning: Ctrl-C will stop at once: {e}"));
+        }
+        interrupt
+    }
+
+    /// Calls a function. The first Ctrl-C meanwhile says that stages are waited for, and that the
+    /// second one does not wait.
+    pub fn running<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.running.store(true, Ordering::SeqCst);
+        let done = work();
+        self.running.store(false, Ordering::SeqCst);
+        done
+    }
+}
+
+fn listen(interrupt: &Interrupt, err: &Out) -> io::Result<()> {
+    let (cancel, err) = (interrupt.cancel.clone(), err.clone());
+    let running = Arc::clone(&interrupt.running);
     on_thread(move |runtime, mut signals| {
         runtime.block_on(async {
             signals.next().await;
-            err.line("interrupted: waiting for running stages to stop; once more stops at once");
+            if running.load(Ordering::SeqCst) {
+                err.line(
+                    "interrupted: waiting for running stages to stop; once more stops at once",
+                );
+            }
             cancel.cancel();
             signals.next().await;
             // The store is usable at every moment, but programs that stages started would go on
@@ -33,10 +67,10 @@ pub fn listen(cancel: &Cancel, err: &Out) -> io::Result<()> {
     })
 }
 
-/// Starts to listen as [`listen`] does, but prints nothing.
+/// Starts to listen, on a thread of its own: a signal cancels, and nothing is printed.
 ///
 /// # Errors
-/// See [`listen`].
+/// When the signals cannot be listened to.
 pub fn listen_quietly(cancel: &Cancel) -> io::Result<()> {
     let cancel = cancel.clone();
     on_thread(move |runtime, mut signals| {

@@ -10,6 +10,8 @@
 //! A pipeline is for one layout: on graphs of 1.0 it trains a GNNRetriever, on graphs of 2.0 a
 //! GraphReasoner. So a folder with data sets of both is refused.
 
+#[cfg(feature = "demo")]
+mod atlas;
 mod documents;
 mod example;
 mod same;
@@ -23,6 +25,8 @@ use crate::registry::layout::{CORPUS, EDGES, KG, MENTIONS, NODES, RELATIONS, SPL
 use crate::registry::sizes::{self, MANY};
 use gfm_pipe_api::{Absent, files};
 
+#[cfg(feature = "demo")]
+pub use atlas::{ATLAS, PIPELINE};
 pub use documents::Documents;
 pub use example::EXAMPLE;
 pub use same::LeftOut;

@@ -299,6 +299,20 @@ fn served(path: &Path, one: &Value) {
     Command::new("kill").args(["-TERM", &pid]).status().unwrap();
     let ended = server.0.wait().unwrap();
     assert_eq!(ended.code(), Some(0));
+
+    // Or when the program that started it ends.
+    let args = ["serve", "--addr", "127.0.0.1:0", "--until-eof"];
+    let mut server = real(path, &args)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Server)
+        .unwrap();
+    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains(" answers at "));
+    assert!(server.0.try_wait().unwrap().is_none());
+    drop(server.0.stdin.take());
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }
 
 /// After a run with another document, the server answers from it, and no request before, during or

@@ -9,11 +9,17 @@ fn help_names_verbs_and_exit_codes() {
     let (_dir, path) = folder();
     filters().bind(|| {
         let help = told(&mut real(&path, &["--help"]));
-        // `serve` is there where it is compiled in.
-        let is_serve = |line: &&str| line.starts_with("  serve ");
-        let served = help.lines().filter(is_serve).count();
-        assert_eq!(served, usize::from(cfg!(feature = "serve")));
-        let others: Vec<&str> = help.lines().filter(|line| !is_serve(line)).collect();
+        // These are there where they are compiled in.
+        let features = [
+            ("  serve ", cfg!(feature = "serve")),
+            ("  demo ", cfg!(feature = "demo")),
+        ];
+        for (start, there) in features {
+            let lines = help.lines().filter(|line| line.starts_with(start));
+            assert_eq!(lines.count(), usize::from(there), "{start}");
+        }
+        let is_feature = |line: &&str| features.iter().any(|(start, _)| line.starts_with(start));
+        let others: Vec<&str> = help.lines().filter(|line| !is_feature(line)).collect();
         assert_snapshot!("help", others.join("\n"));
         assert_snapshot!("run_help", told(&mut real(&path, &["run", "--help"])));
     });

@@ -16,6 +16,7 @@ mod disk;
 mod escapes;
 mod examples;
 mod init;
+mod old_stores;
 mod program;
 #[cfg(unix)]
 mod rerun;

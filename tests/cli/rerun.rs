@@ -56,10 +56,12 @@ impl Going {
     }
 
     /// Ends it as Ctrl-C does, but with a signal that shells do not ignore in the background.
-    fn interrupt(mut self) -> Option<i32> {
+    /// Returns its exit code, and the lines that it still wrote.
+    fn interrupt(mut self) -> (Option<i32>, Vec<String>) {
         let pid = self.child.id().to_string();
         Command::new("kill").arg(&pid).status().unwrap();
-        self.child.wait().unwrap().code()
+        let code = self.child.wait().unwrap().code();
+        (code, self.lines.iter().collect())
     }
 }
 
@@ -83,7 +85,10 @@ fn a_change_of_a_file_starts_another_run() {
     going.until(&["a.txt is gone", "error:", "watching 1 file;"]);
     fs::write(path.join("a.txt"), "one fish\n").unwrap();
     going.until(&["a.txt is new", "ok:", "watching 2 files"]);
-    assert_eq!(going.interrupt(), Some(0));
+    let (code, lines) = going.interrupt();
+    assert_eq!(code, Some(0));
+    // Nothing runs, so there is nothing to wait for.
+    assert!(!lines.iter().any(|l| l.contains("waiting")), "{lines:?}");
 }
 
 #[test]

@@ -218,6 +218,20 @@ fn every_shell_gets_a_script() {
 }
 
 #[test]
+fn every_subcommand_gets_a_manual_page() {
+    let (_dir, path) = folder();
+    let into = |name: &str| told(&mut toy(&path, &["man", name]));
+    fs::create_dir(path.join("man1")).unwrap();
+    assert!(into("man1").contains("pages written to man1"));
+    let run = fs::read_to_string(path.join("man1/gfm-pipe-run.1")).unwrap();
+    assert!(run.contains(".TH") && run.contains("keep"), "{run}");
+    assert!(path.join("man1/gfm-pipe-import-config.1").is_file());
+    let missing = into("nowhere");
+    assert!(missing.contains("cannot write into nowhere"), "{missing}");
+    assert!(missing.ends_with("--- exit 1\n"), "{missing}");
+}
+
+#[test]
 fn show_says_which_runs_table_it_shows() {
     let (_dir, path) = two_runs();
     let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());

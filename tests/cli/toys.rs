@@ -350,3 +350,35 @@ fn a_closed_pipe_is_no_panic() {
         assert_eq!(output.status.code(), Some(0), "{args:?}: {err}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_command_is_started_when_a_run_has_ended() {
+    let (_dir, path) = toys();
+    let run = |command: &str, more: &[&str]| {
+        let args = [&["run", "p.yaml", "--on-finish", command], more].concat();
+        told(&mut toy(&path, &args))
+    };
+    let told = run(
+        "echo $GFM_PIPE_STATUS $GFM_PIPE_STORE; test -n $GFM_PIPE_RUN",
+        &["--allow-exec"],
+    );
+    assert!(
+        told.contains("--- stderr\nok .gfm-pipe\n--- exit 0\n"),
+        "{told}"
+    );
+    // Its failure is not the run's.
+    let told = run("exit 3", &["--allow-exec"]);
+    let warning = "warning: --on-finish: the command ended with exit status: 3\n--- exit 0\n";
+    assert!(told.ends_with(warning), "{told}");
+    let told = run(
+        "echo $GFM_PIPE_STATUS",
+        &["--allow-exec", "--set", "a.with.path=none.txt"],
+    );
+    assert!(told.contains("failed\n"), "{told}");
+    let told = run("echo unasked", &[]);
+    assert!(
+        !told.contains("unasked\n") && told.ends_with("--- exit 2\n"),
+        "{told}"
+    );
+}
