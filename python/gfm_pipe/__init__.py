@@ -40,3 +40,7 @@ __all__ = [
     "table",
     "version",
 ]
+
+# Messages name the classes as they are imported.
+for _error in (Error, Interrupted, QuestionError, RunError, UsageError):
+    _error.__module__ = __name__

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+#: Exit code of a program that was interrupted.
+INTERRUPTED = 130
+
 
 class Error(Exception):
     """Something went wrong. The text says what, and what to do next."""
@@ -43,6 +46,9 @@ def printable(text: str) -> str:
 
 def raise_for(code: int, text: str) -> NoReturn:
     """Raises the error of a program that ended with this exit code and printed this text."""
-    kinds = {1: RunError, 2: UsageError, 130: Interrupted}
-    text = text.strip() or f"gfm-pipe ended with {code}"
+    if code == INTERRUPTED:
+        # What it printed was said while it waited.
+        text = "interrupted; the same call goes on from here: finished stages are kept"
+    kinds = {1: RunError, 2: UsageError, INTERRUPTED: Interrupted}
+    text = text.strip().removeprefix("error: ") or f"gfm-pipe ended with {code}"
     raise kinds.get(code, RunError)(text, code)

@@ -11,12 +11,12 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gfm_pipe._answer import Answer
-from gfm_pipe._errors import Error, QuestionError, RunError, printable, raise_for
+from gfm_pipe._errors import Error, QuestionError, RunError, UsageError, printable, raise_for
 from gfm_pipe._program import environment, program
 from gfm_pipe._store import PathLike, store_args
 
@@ -56,6 +56,11 @@ class Retriever:
 
         Raises `UsageError` where there is nothing to ask, with the command that makes it.
         """
+        if store is not None and os.path.isfile(store):
+            name = os.fspath(store)
+            raise UsageError(f"{name} is a file, not a store: `pipeline` names a pipeline")
+        if isinstance(pipeline, Mapping):
+            raise UsageError("`pipeline` is the path of a file here: `run` names a finished run")
         args = store_args(store)
         for option, value in [("--run", run), ("--stage", stage), ("--pipeline", pipeline)]:
             if value is not None:
@@ -72,7 +77,7 @@ class Retriever:
         k: int = 5,
         paths: int = 3,
         source: str | None = None,
-        why_not: Sequence[str] = (),
+        why_not: str | Sequence[str] = (),
     ) -> Answer:
         """Answers a question in plain words.
 
@@ -95,6 +100,8 @@ class Retriever:
         """Answers many questions, in order. One that cannot be answered has its error in the
         answer's place.
         """
+        if isinstance(questions, str):
+            raise UsageError("`ask_all` takes a list of questions; `ask` takes one")
         answers: list[Answer | QuestionError] = []
         for first in range(0, len(questions), BATCH):
             some = questions[first : first + BATCH]
@@ -154,13 +161,18 @@ class Retriever:
 
 
 def _wanted(
-    question: str, k: int, paths: int, source: str | None, why_not: Sequence[str]
+    question: str, k: int, paths: int, source: str | None, why_not: str | Sequence[str]
 ) -> dict[str, Any]:
+    if not isinstance(question, str):
+        raise QuestionError(f"a question is a text, and this is {question!r}")
+    for name, number in [("k", k), ("paths", paths)]:
+        if not isinstance(number, int):
+            raise QuestionError(f"`{name}` is a whole number, and this is {number!r}")
     wanted: dict[str, Any] = {"question": question, "k": k, "paths": paths}
     if source is not None:
         wanted["source"] = source
     if why_not:
-        wanted["why_not"] = list(why_not)
+        wanted["why_not"] = [why_not] if isinstance(why_not, str) else list(why_not)
     return wanted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gfm_pipe._errors import Error, printable, raise_for
+from gfm_pipe._errors import Error, UsageError, printable, raise_for
 from gfm_pipe._program import environment, output, program
 from gfm_pipe._store import DEFAULT_STORE, PathLike, store_args
 from gfm_pipe._tables import Table, table
@@ -64,8 +65,8 @@ def run(
     store: PathLike | None = None,
     params: Mapping[str, Any] | None = None,
     set: Mapping[str, Any] | None = None,
-    until: Sequence[str] = (),
-    force: Sequence[str] = (),
+    until: str | Sequence[str] = (),
+    force: str | Sequence[str] = (),
     device: str = "auto",
     allow_exec: bool = False,
     on_event: Callable[[Event], None] | None = None,
@@ -75,18 +76,23 @@ def run(
 
     `pipeline` is the path of a YAML file, or a dict with the same content: `{"stages": {…}}`.
     `params` sets entries of its `vars`, and `set` any parameter: `{"evaluate.with.top_k": 10}`.
-    `until` and `force` name stages, `device` is `auto`, `cpu` or `cuda:N`, and `args` are further
-    arguments of `gfm-pipe run`, but not `-C`, `--store` or `--watch`. `on_event` is called with
-    each event as a dict; without it, stages are printed to standard error as they end.
+    `until` and `force` name one stage or several, `device` is `auto`, `cpu` or `cuda:N`, and `args`
+    are further arguments of `gfm-pipe run`, but not `-C`, `--store` or `--watch`. `on_event` is
+    called with each event as a dict; without it, stages are printed to standard error as they end,
+    with warnings.
 
     Raises `UsageError` where the pipeline is wrong, with the program's messages, `RunError` where a
     stage fails, and `Interrupted` after Ctrl-C, when running stages have stopped.
     """
     command = ["run", "--log-format", "json", "--device", device]
-    for stage in until:
+    for stage in _listed(until):
         command += ["--until", stage]
-    for stage in force:
+    for stage in _listed(force):
         command += ["--force", stage]
+    args = _listed(args)
+    for option in ["-C", "--store", "--watch"]:
+        if any(arg == option or arg.startswith(f"{option}=") for arg in args):
+            raise UsageError(f"`args` cannot have {option}: `store` names the store")
     if allow_exec:
         command.append("--allow-exec")
     name, text = _pipeline(pipeline)
@@ -122,7 +128,14 @@ def _pipeline(pipeline: Pipeline) -> tuple[str, bytes]:
     return "-", _yaml(pipeline, "the pipeline", indent=2).encode()
 
 
+def _listed(given: str | Sequence[str]) -> list[str]:
+    """A list of texts, of which one may be given alone."""
+    return [given] if isinstance(given, str) else list(given)
+
+
 def _values(option: str, values: Mapping[str, Any] | None) -> list[str]:
+    if values is not None and not isinstance(values, Mapping):
+        raise UsageError(f"expected a dict of names and values, found {values!r}")
     args = []
     for name, value in (values or {}).items():
         # A text in quotes stays a text: "1" does not become a number.
@@ -171,7 +184,10 @@ def _follow(command: list[str], text: bytes, tell: Callable[[Event], None]) -> _
             stdout=subprocess.PIPE,
             stderr=messages,
             env=environment(),
+            # Ctrl-C comes from here, whether the terminal sends it or somebody else.
+            start_new_session=True,
         )
+        interrupted = False
         with process:
             assert process.stdin is not None and process.stdout is not None
             try:
@@ -185,12 +201,16 @@ def _follow(command: list[str], text: bytes, tell: Callable[[Event], None]) -> _
                     ended.take(event)
                     tell(event)
             except KeyboardInterrupt:
-                # Ctrl-C reaches the program too, which stops its stages; a second one stops it at
-                # once. It cannot end while nobody reads what it prints.
-                if os.name == "nt":
-                    process.terminate()
-                for line in process.stdout:
-                    ended.take(json.loads(line))
+                # Running stages are waited for, unless Ctrl-C is pressed again. The program cannot
+                # end while nobody reads what it prints.
+                interrupted = True
+                _interrupt(process)
+                try:
+                    for line in process.stdout:
+                        ended.take(json.loads(line))
+                except KeyboardInterrupt:
+                    _interrupt(process)
+                    process.stdout.close()
             except BaseException:
                 process.terminate()
                 process.stdout.close()
@@ -200,11 +220,23 @@ def _follow(command: list[str], text: bytes, tell: Callable[[Event], None]) -> _
         said = messages.read().decode("utf-8", "replace")
     if code != 0:
         raise_for(code, "\n".join(filter(None, [*ended.errors, said.strip()])))
+    if interrupted:
+        raise KeyboardInterrupt
     sys.stderr.write(said)
     return ended
 
 
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Does what Ctrl-C does."""
+    if os.name == "nt":
+        process.terminate()
+    else:
+        process.send_signal(signal.SIGINT)
+
+
 def _print(event: Event) -> None:
+    if event["event"] == "message" and event["level"] == "warn":
+        print(printable(f"{event['stage']:<12} warning: {event['text']}"), file=sys.stderr)
     if event["event"] != "stage_finished":
         return
     line = f"{event['name']:<12} {event['status']:<8} {event['seconds']:>8.2f} s"

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -260,18 +261,69 @@ class Package(unittest.TestCase):
                 time.sleep(1)
                 raise KeyboardInterrupt
 
-        run = gfm_pipe.run(
-            {"vars": {"notes": str(self.notes)}, "stages": many},
-            store=self.store,
-            on_event=interrupts,
-        )
-        self.assertEqual(len(run.stages), 300)
+        # All may have been done when it was pressed.
+        with self.assertRaises((gfm_pipe.Interrupted, KeyboardInterrupt)):
+            gfm_pipe.run(
+                {"vars": {"notes": str(self.notes)}, "stages": many},
+                store=self.store,
+                on_event=interrupts,
+            )
 
         def breaks(event):
             raise BrokenPipeError
 
         with self.assertRaises(BrokenPipeError):
             gfm_pipe.run(pipeline(self.notes), store=self.store, on_event=breaks)
+
+    def test_a_signal_to_python_alone_stops_running_stages(self):
+        sleeps = {
+            "op": "exec",
+            "with": {"command": ["sleep", "60"], "outputs": {"x": "documents"}},
+        }
+
+        def interrupts(event):
+            if event["event"] == "stage_started":
+                os.kill(os.getpid(), signal.SIGINT)
+
+        begun = time.monotonic()
+        with self.assertRaises(gfm_pipe.Interrupted) as caught:
+            gfm_pipe.run(
+                {"stages": {"s": sleeps}},
+                store=self.root / "other",
+                allow_exec=True,
+                on_event=interrupts,
+            )
+        self.assertLess(time.monotonic() - begun, 30)
+        self.assertIn("goes on from here", str(caught.exception))
+
+    def test_warnings_are_printed(self):
+        folder = self.root / "mixed"
+        folder.mkdir()
+        (folder / "a.txt").write_text("Text.")
+        (folder / "b.pdf").write_text("%PDF-1.7")
+        read = {"op": "ingest-documents", "with": {"path": str(folder)}}
+        told = io.StringIO()
+        with contextlib.redirect_stderr(told):
+            gfm_pipe.run({"stages": {"s": read}}, store=self.root / "other")
+        self.assertIn("warning: 1 files or records rejected (b.pdf: PDF", told.getvalue())
+
+    def test_arguments_of_the_wrong_kind_are_refused(self):
+        retriever = self.retriever()
+        one = pipeline(self.notes)
+        self.assertEqual(len(quietly(one, store=self.store, until="kg", force="kg").stages), 4)
+        why = retriever.ask("river", why_not="berlin").why_not
+        self.assertEqual([d.title for d in why], ["berlin"])
+        for wrong in [
+            lambda: gfm_pipe.run(one, args=["-C", "/tmp"]),
+            lambda: gfm_pipe.run(one, args="--store=x"),
+            lambda: gfm_pipe.run(one, params=["a=1"]),
+            lambda: gfm_pipe.Retriever(self.store, pipeline=one),
+            lambda: gfm_pipe.Retriever(self.notes / "berlin.txt"),
+            lambda: retriever.ask_all("river"),
+        ]:
+            self.assertRaises(gfm_pipe.UsageError, wrong)
+        self.assertRaises(gfm_pipe.QuestionError, lambda: retriever.ask(None))
+        self.assertRaises(gfm_pipe.QuestionError, lambda: retriever.ask("river", k="five"))
 
     def test_text_from_outside_is_shown_escaped(self):
         folder = self.root / "colours"
