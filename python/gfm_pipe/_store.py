@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-#: Where the program keeps results unless it is told otherwise.
+#: The default folder of a store.
 DEFAULT_STORE = ".gfm-pipe"
 PathLike = str | os.PathLike[str]
 

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How often it is checked whether the user asked to stop.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Where a server listens unless it is told otherwise.
+/// The default address of a server.
 pub const ADDRESS: &str = "127.0.0.1:7878";
 
 /// Arguments of `serve`.

@@ -349,8 +349,8 @@ fn files(old: &[FileId], new: &[FileId], out: &mut Vec<Reason>) -> Vec<Reason> {
     renamed
 }
 
-/// Adds the differences between the files that are found and not read. One that is read now, or was
-/// before, is told already.
+/// Adds the differences between the files that are found but not read. A file that one of the two
+/// reads is left out: [`files`] has added it.
 fn unread(old: &Ingredients, new: &Ingredients, out: &mut Vec<Reason>) {
     let seen = |i: &Ingredients| -> HashSet<String> {
         let read = i.files.iter().map(|f| f.path.clone());
