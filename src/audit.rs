@@ -270,6 +270,7 @@ pub fn of_data(
         _ => "many".to_owned(),
     };
     let pipeline = Pipeline {
+        warnings: Vec::new(),
         files: Vec::new(),
         name,
         file: folder.to_owned(),

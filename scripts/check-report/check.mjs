@@ -17,6 +17,28 @@ function below(height) {
   return faults;
 }
 
+/** What does not work of a table of runs: sorting, filtering, hiding columns. */
+async function table(page) {
+  if (!(await page.$("table.runs"))) return [];
+  const faults = [];
+  const first = () => page.$$eval(".runs tbody th", (cells) => cells[0].textContent.trim());
+  const latest = await page.$$eval(".runs tbody th", (cells) => cells.at(-1).textContent.trim());
+  const head = ".runs thead th:first-child button";
+  await page.click(head);
+  await page.click(head);
+  if ((await first()) !== latest) faults.push("two clicks do not sort with the latest run first");
+  await page.type("#filter", latest);
+  const visible = ".runs tbody tr:not([hidden])";
+  const shown = await page.$$eval(visible, (rows) => rows.filter((r) => r.checkVisibility()).length);
+  if (shown !== 1) faults.push(`the filter leaves ${shown} rows`);
+  await page.$eval("#filter", (e) => ((e.value = ""), e.dispatchEvent(new Event("input"))));
+  const columns = () => page.$$eval(".runs thead th", (h) => h.filter((x) => !x.hidden).length);
+  const before = await columns();
+  await page.$eval("#columns input:checked", (box) => box.click());
+  if ((await columns()) !== before - 1) faults.push("a column cannot be hidden");
+  return faults;
+}
+
 for (const file of pages) {
   const url = pathToFileURL(resolve(file)).href;
   const name = basename(file, ".html");
@@ -43,8 +65,9 @@ for (const file of pages) {
     for (const text of broken) fault(`${scheme}: ${text}`);
     console.log(`${name} ${scheme}: ${hold} rules hold`);
   }
+  for (const text of await table(page)) fault(text);
   // Closed parts are not in the tab order, so they are looked at opened.
-  const { reached, missed } = await tab(page, "a[href], summary, [tabindex='0']");
+  const { reached, missed } = await tab(page, "a[href], button, input, summary, [tabindex='0']");
   for (const text of missed) fault(`the tab key does not reach ${text}`);
   console.log(`${name}: the tab key reaches ${reached} places`);
   // Phones, with everything opened: the page does not scroll sideways, and nothing is cut off or

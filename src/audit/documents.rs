@@ -123,6 +123,7 @@ pub fn of_documents(
     };
     stages.push(audit);
     let pipeline = Pipeline {
+        warnings: Vec::new(),
         files: Vec::new(),
         name: documents.name.clone(),
         file: documents.path.clone(),

@@ -22,7 +22,6 @@ use crate::audit::{AuditError, AuditOptions, Target, of_data, of_documents, of_p
 use crate::exec::{self, RunOptions};
 use crate::init::{Data, DataSet, Found, Layout, LeftOut, look_at};
 use crate::plan::Request;
-use crate::plan::select::Selection;
 use crate::record::RunStatus;
 use crate::spec::Pipeline;
 use crate::store::Store;
@@ -125,12 +124,8 @@ pub fn audit(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8
     let store = Store::open_readonly(args.common.store_dir())?;
     let options = RunOptions {
         request: Request {
-            selection: Selection {
-                until: targets.iter().map(|t| t.stage.clone()).collect(),
-                ..Selection::default()
-            },
             remote: args.remote.open(true)?,
-            ..Request::default()
+            ..Request::until(targets.iter().map(|t| t.stage.clone()))
         },
         keep_going: true,
         device: args.common.open_device()?,

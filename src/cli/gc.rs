@@ -6,7 +6,7 @@ use super::error::{CliError, CliResult};
 use super::shared_args::StoreArgs;
 use crate::record::history::{self, PastRun};
 use crate::record::latest;
-use crate::store::Extent;
+use crate::store::{Extent, Garbage, KeyLock, Store};
 use crate::ui::{self, Out};
 
 /// Arguments of `gc`.
@@ -32,30 +32,8 @@ pub struct Args {
 /// Removes what no kept run needs.
 pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
     let store = args.store.open()?;
-    if !store.exists() {
-        return Err(
-            CliError::usage(format!("{} is not a store", store.root().display()))
-                .hint("--store DIR names one"),
-        );
-    }
-    let alone = match store.alone() {
-        // Without write access there is no lock to take, and a dry run disturbs nothing.
-        Err(e) if args.dry_run && e.is_read_only() => None,
-        other => match other? {
-            Some(alone) => Some(alone),
-            None => {
-                return Err(CliError::failed(
-                    "a run is going on in this store: nothing was removed",
-                )
-                .hint("try again when it has ended"));
-            }
-        },
-    };
-    let (runs, bad) = history::runs(&store)?;
-    if let Some(e) = bad.into_iter().next() {
-        // What that run used is unknown, and it may be one of those to keep.
-        return Err(CliError::from(e));
-    }
+    let alone = alone(&store, args.dry_run)?;
+    let runs = readable(&store)?;
     // The run that `show` and `report` use by default is kept, whatever started after it.
     let latest = latest(&store)?.map(|journal| journal.run);
     let oldest = runs.len().saturating_sub(args.keep);
@@ -83,6 +61,49 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         garbage.events.iter().any(|(p, _)| *p == path)
     });
     let recorded = recorded.count() as u64;
+    out.line(&remove(&store, &garbage, recorded, args.dry_run)?);
+    drop(alone);
+    Ok(())
+}
+
+/// The store for this process alone. A dry run disturbs nothing, and does not insist where there is
+/// no write access.
+pub(super) fn alone(store: &Store, dry_run: bool) -> CliResult<Option<KeyLock>> {
+    if !store.exists() {
+        return Err(
+            CliError::usage(format!("{} is not a store", store.root().display()))
+                .hint("--store DIR names one"),
+        );
+    }
+    match store.alone() {
+        Err(e) if dry_run && e.is_read_only() => Ok(None),
+        other => match other? {
+            Some(alone) => Ok(Some(alone)),
+            None => Err(
+                CliError::failed("a run is going on in this store: nothing was removed")
+                    .hint("try again when it has ended"),
+            ),
+        },
+    }
+}
+
+/// All runs. What a run used whose journal cannot be read is unknown, and it may have to stay.
+pub(super) fn readable(store: &Store) -> CliResult<Vec<PastRun>> {
+    let (runs, bad) = history::runs(store)?;
+    match bad.into_iter().next() {
+        Some(e) => Err(CliError::from(e)),
+        None => Ok(runs),
+    }
+}
+
+/// Removes the garbage, unless this is a dry run. Returns what to say of it; `recorded` is the
+/// number of runs whose events are part of it.
+pub(super) fn remove(
+    store: &Store,
+    garbage: &Garbage,
+    recorded: u64,
+    dry_run: bool,
+) -> CliResult<String> {
     let what = format!(
         "{}, {}{}{}{}, {}; {} kept",
         ui::number(garbage.stages.len() as u64, "stage"),
@@ -105,12 +126,9 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         ui::bytes(garbage.bytes()),
         ui::number(garbage.kept, "stage"),
     );
-    if args.dry_run {
-        out.line(&format!("would remove {what}"));
-    } else {
-        store.remove(&garbage)?;
-        out.line(&format!("removed {what}"));
+    if dry_run {
+        return Ok(format!("would remove {what}"));
     }
-    drop(alone);
-    Ok(())
+    store.remove(garbage)?;
+    Ok(format!("removed {what}"))
 }

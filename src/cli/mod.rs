@@ -6,6 +6,7 @@
 
 mod ask;
 mod audit;
+mod clean;
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
@@ -119,6 +120,8 @@ enum Verb {
     Verify(verify::Args),
     /// Make room: remove what no kept run needs
     Gc(gc::Args),
+    /// Remove what is kept of a stage, so that the next run computes it again
+    Clean(clean::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write manual pages, one for each subcommand
@@ -231,6 +234,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Watch(args) => return watch::watch(&args, out, err),
         Verb::Verify(args) => return verify::verify(&args, out),
         Verb::Gc(args) => gc::gc(&args, out)?,
+        Verb::Clean(args) => clean::clean(&args, out)?,
         Verb::Completions(args) => completions::completions(&args, out),
         Verb::Man(args) => man::man(&args, out)?,
         Verb::Show(args) => show::show(&args, ops, out, err)?,

@@ -13,13 +13,13 @@ pub fn list(ops: &[OpEntry]) -> String {
     let head = ["NAME", "VERSION", "ABOUT"].map(str::to_owned);
     let rows = ops
         .iter()
-        .map(|o| [o.name.to_owned(), o.version.to_string(), o.about.to_owned()]);
+        .map(|o| [o.name.to_owned(), o.version.to_string(), o.meaning()]);
     table(0, std::iter::once(head).chain(rows))
 }
 
 /// Everything about one operator: ports, parameters, the tables it writes.
 pub fn describe(op: &OpEntry) -> String {
-    let mut out = format!("{} (version {})\n{}\n", op.name, op.version, op.about);
+    let mut out = format!("{} (version {})\n{}\n", op.name, op.version, op.meaning());
     out.push_str("\nInputs\n");
     if op.inputs.is_empty() {
         out.push_str("  none\n");
@@ -207,12 +207,13 @@ mod tests {
         let text = list(&toy::ops());
         assert_eq!(
             text,
-            "NAME   VERSION  ABOUT
-words  1        splits a text file into words
-upper  1        makes words upper case
-join   1        puts word lists behind each other
-train  1        fits a toy model
-exec   1        runs a program with files for inputs and outputs
+            "NAME       VERSION  ABOUT
+words      1        splits a text file into words
+upper      1        makes words upper case
+join       1        puts word lists behind each other
+train      1        fits a toy model
+backwards  1        turns words round. Deprecated: use `upper`
+exec       1        runs a program with files for inputs and outputs
 "
         );
     }

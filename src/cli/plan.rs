@@ -35,6 +35,9 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
     let remote = args.remote.open(false)?;
     let device = &args.common.device;
     let gpu = device.starts_with("cuda");
+    let Some(selected) = args.select.request(&pipeline, &store, err)? else {
+        return Ok(());
+    };
     let request = Request {
         remote: remote.clone(),
         estimates: Some(if gpu {
@@ -42,7 +45,7 @@ pub fn plan(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
         } else {
             "cpu".to_owned()
         }),
-        ..args.select.request()
+        ..selected
     };
     let prepared = prepare(&pipeline, &store, &request)?;
     let earlier = durations(&store, &pipeline.name);

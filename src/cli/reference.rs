@@ -18,7 +18,7 @@ pub fn configuration(ops: &[OpEntry]) -> String {
     for op in ops {
         write(
             &mut out,
-            format_args!("\n## {}\n\n{}.\n", op.name, capital(op.about)),
+            format_args!("\n## {}\n\n{}.\n", op.name, capital(&op.meaning())),
         );
         if !op.inputs.is_empty() {
             table(
@@ -127,7 +127,7 @@ pub fn artifacts(ops: &[OpEntry]) -> String {
                     let missing = if c.nullable { " or null" } else { "" };
                     [
                         code(c.name),
-                        format!("{}{missing}", c.ty.name()),
+                        format!("`{}`{missing}", c.ty.name()),
                         c.about.to_owned(),
                     ]
                 }),

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::error::{CliError, CliResult};
 use super::runs::{all, find};
-use super::shared_args::{Common, Select};
-use crate::plan::{Verdict, prepare};
+use super::shared_args::Common;
+use crate::plan::{Request, Verdict, prepare};
 use crate::record::{JournalFile, StageRecord};
 use crate::report::Run;
 use crate::spec::{Pipeline, Stage};
@@ -104,11 +104,8 @@ impl RetrieverArgs {
     fn described(&self, file: &Path, store: &Store, ops: &[OpEntry]) -> CliResult<Found> {
         let pipeline = self.common.load(file, ops)?;
         let stage = self.chosen(&pipeline, file)?;
-        let select = Select {
-            until: vec![stage.name.clone()],
-            ..Select::default()
-        };
-        let prepared = prepare(&pipeline, store, &select.request())?;
+        let request = Request::until([stage.name.clone()]);
+        let prepared = prepare(&pipeline, store, &request)?;
         let stored = prepared.plan.into_iter().filter_map(|p| match p.verdict {
             Verdict::Cached(manifest) => Some((p.name, *manifest)),
             _ => None,

@@ -106,6 +106,9 @@ pub fn run_until(
         let refused = match ranks::launched() {
             Some(_) => Some("--watch and several ranks do not go together"),
             None if args.file == Path::new("-") => Some("standard input cannot be watched"),
+            None if args.select.retry_failed => {
+                Some("--watch and --retry-failed do not go together")
+            }
             None => None,
         };
         if let Some(why) = refused {
@@ -149,7 +152,21 @@ pub fn run_until(
         out,
     };
     if !args.watch {
-        return once(&seen, &pipeline, &options(args, device, ranks)?, start);
+        let request = args.select.request(&pipeline, &store, &err);
+        let options = request.and_then(|request| {
+            let options = |request| options(args, request, device, ranks.clone());
+            request.map(options).transpose()
+        });
+        return match options {
+            Ok(Some(options)) => once(&seen, &pipeline, &options, start),
+            nothing => {
+                // The other ranks wait for this.
+                if let Some(lead) = &ranks {
+                    lead.close();
+                }
+                nothing.map(|_| exit::OK)
+            }
+        };
     }
     let files: Vec<PathBuf> = std::iter::once(&args.file)
         .chain(&args.common.var_files)
@@ -157,8 +174,11 @@ pub fn run_until(
         .collect();
     let load = || args.common.load(&args.file, ops);
     let again = |pipeline: &Pipeline| {
+        let Some(request) = args.select.request(pipeline, &store, &err)? else {
+            return Ok(exit::OK);
+        };
         // A remote that failed in one run is tried again in the next one.
-        let options = options(args, device.clone(), None)?;
+        let options = options(args, request, device.clone(), None)?;
         once(&seen, pipeline, &options, Instant::now())
     };
     Ok(rerun(&files, &interrupt.cancel, &err, load, again))
@@ -236,12 +256,17 @@ fn once(
     })
 }
 
-fn options(args: &Args, device: String, lead: Option<Arc<Lead>>) -> CliResult<RunOptions> {
+fn options(
+    args: &Args,
+    request: Request,
+    device: String,
+    lead: Option<Arc<Lead>>,
+) -> CliResult<RunOptions> {
     let usual = RunOptions::default();
     Ok(RunOptions {
         request: Request {
             remote: args.remote.open(!args.no_push)?,
-            ..args.select.request()
+            ..request
         },
         keep_going: args.keep_going,
         room: Room {

@@ -10,7 +10,7 @@ use super::report::write_page;
 use super::shared_args::StoreArgs;
 use crate::record::diff;
 use crate::record::history::{self, PastRun};
-use crate::record::{JournalFile, Life, RunStatus, StageStatus, life};
+use crate::record::{JournalFile, StageStatus, life};
 use crate::store::Store;
 use crate::ui::{self, Out};
 
@@ -23,6 +23,12 @@ pub struct Args {
     /// One JSON array of objects, for programs
     #[arg(long)]
     json: bool,
+    /// Write them as an HTML page instead, with a table to sort and filter; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "pin", "unpin"])]
+    html: Option<PathBuf>,
+    /// Replace that file where there is one
+    #[arg(long, requires = "html")]
+    force: bool,
     /// Keep what this run used from `gc`, for good
     #[arg(long, value_name = "RUN", conflicts_with = "unpin")]
     pin: Option<String>,
@@ -53,17 +59,6 @@ pub struct DiffArgs {
     store: StoreArgs,
 }
 
-fn status(store: &Store, run: &PastRun) -> &'static str {
-    match life(store, &run.journal) {
-        Life::GoesOn => "going on",
-        Life::Killed(_) => "killed",
-        Life::Unknown | Life::Ended(RunStatus::Running) => "killed or going on",
-        Life::Ended(RunStatus::Ok) => "ok",
-        Life::Ended(RunStatus::Failed) => "failed",
-        Life::Ended(RunStatus::Interrupted) => "interrupted",
-    }
-}
-
 /// All runs; journals that cannot be read are reported.
 pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     let (runs, bad) = history::runs(store)?;
@@ -73,11 +68,16 @@ pub(super) fn all(store: &Store, err: &Out) -> CliResult<Vec<PastRun>> {
     Ok(runs)
 }
 
+/// What to do where a run is needed and there is none.
+pub(super) const NO_RUN: &str = "gfm-pipe run PIPELINE makes one; --store DIR names another store";
+
 /// The run that a text refers to.
 pub(super) fn find<'a>(all: &'a [PastRun], text: &str) -> CliResult<&'a PastRun> {
     history::find(all, text).map_err(|several| {
         if several.is_empty() {
-            CliError::usage(format!("there is no run `{text}`")).hint("gfm-pipe runs lists them")
+            let lists = "gfm-pipe runs lists them";
+            let hint = if all.is_empty() { NO_RUN } else { lists };
+            CliError::usage(format!("there is no run `{text}`")).hint(hint)
         } else {
             CliError::usage(format!("`{text}` may be any of {} runs", several.len()))
                 .hint(several.join(", "))
@@ -114,11 +114,11 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
         }
     }
     let shown = &runs[runs.len().saturating_sub(args.number)..];
-    let names = |run: &PastRun| {
-        let pinned = run.pinned.then_some("pinned");
-        let tags = run.tags.iter().map(String::as_str);
-        pinned.into_iter().chain(tags).collect::<Vec<_>>().join(" ")
-    };
+    if let Some(file) = &args.html {
+        let page = crate::report::runs(&store, shown);
+        let page = page.map_err(|e| CliError::failed(e.to_string()))?;
+        return write_page(file, &page, args.force, out);
+    }
     if args.json {
         let rows: Vec<Value> = shown.iter().map(|r| row(&store, r)).collect();
         out.document(&format!("{}\n", Value::Array(rows)));
@@ -136,12 +136,12 @@ pub fn runs(args: &Args, out: &Out, err: &Out) -> CliResult<()> {
         rows.push(vec![
             r.journal.run.clone(),
             r.journal.pipeline.clone(),
-            status(&store, r).to_owned(),
+            life(&store, &r.journal).word().to_owned(),
             of(StageStatus::Ran).to_string(),
             of(StageStatus::Cached).to_string(),
             ui::duration(seconds),
             result.map_or_else(|| "-".to_owned(), |h| h.to_string()),
-            names(r),
+            r.names(),
         ]);
     }
     for line in ui::table(&rows, 3) {

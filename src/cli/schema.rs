@@ -74,7 +74,7 @@ fn stage_of(op: &OpEntry) -> Value {
     json!({
         "if": {"properties": {"op": {"const": op.name}}, "required": ["op"]},
         "then": {
-            "description": op.about,
+            "description": op.meaning(),
             "properties": {
                 "in": inputs,
                 "with": object(&op.schema),
@@ -103,6 +103,9 @@ fn object(schema: &Schema) -> Value {
 fn field(f: &Field) -> Value {
     let mut value = or_template(of_type(&f.ty));
     value["description"] = f.meaning().into();
+    if f.deprecated.is_some() {
+        value["deprecated"] = true.into();
+    }
     if let Some(default) = f
         .default
         .as_ref()

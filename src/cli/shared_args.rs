@@ -10,9 +10,12 @@ use super::error::{CliError, CliResult};
 use crate::plan::Request;
 use crate::plan::select::Selection;
 use crate::ranks;
+use crate::record::history::{self, PastRun};
+use crate::record::{Life, life};
 use crate::registry::resolve_device;
 use crate::spec::{self, LoadOptions, Pipeline};
 use crate::store::{Remote, Store};
+use crate::ui::Out;
 use gfm_pipe_api::{Device, OpEntry, shell};
 
 /// Where artifacts are kept unless `--store` says otherwise.
@@ -128,23 +131,75 @@ pub struct Select {
     /// Compute these stages though they are cached
     #[arg(long, value_name = "STAGE")]
     pub force: Vec<String>,
+    /// Run what earlier runs of the pipeline left undone: stages that failed when they were last
+    /// asked for, or were not started; what they need must be in the store
+    #[arg(long, conflicts_with_all = ["only", "from", "until"])]
+    pub retry_failed: bool,
 }
 
 impl Select {
     /// The request in the form that the planner takes. Paths are relative to the process's working
-    /// directory, which `-C` has set.
-    pub fn request(&self) -> Request {
-        Request {
-            base: PathBuf::new(),
+    /// directory, which `-C` has set. `None` where `--retry-failed` has nothing to do, which `err`
+    /// is told.
+    pub fn request(
+        &self,
+        pipeline: &Pipeline,
+        store: &Store,
+        err: &Out,
+    ) -> CliResult<Option<Request>> {
+        let only = if self.retry_failed {
+            match undone(pipeline, store, err)? {
+                stages if stages.is_empty() => return Ok(None),
+                stages => stages,
+            }
+        } else {
+            names(&self.only)
+        };
+        Ok(Some(Request {
             selection: Selection {
-                only: names(&self.only),
+                only,
                 from: names(&self.from),
                 until: names(&self.until),
             },
             force: names(&self.force),
             ..Request::default()
-        }
+        }))
     }
+}
+
+/// The stages without a result in the last run of the pipeline that was asked for them; says so
+/// where there are none.
+fn undone(pipeline: &Pipeline, store: &Store, err: &Out) -> CliResult<Vec<String>> {
+    let name = &pipeline.name;
+    let (mut runs, _) = history::runs(store)?;
+    runs.retain(|run| run.journal.pipeline == *name);
+    let Some(PastRun { journal: last, .. }) = runs.last() else {
+        return Err(CliError::usage(format!(
+            "--retry-failed: pipeline `{name}` has not run in {}",
+            store.root().display()
+        ))
+        .hint("leave --retry-failed out"));
+    };
+    if life(store, last) == Life::GoesOn {
+        let e = CliError::usage(format!("--retry-failed: run {} is going on", last.run));
+        return Err(e.hint("wait for its end: gfm-pipe watch shows it"));
+    }
+    let is_undone = |stage: &String| {
+        let asked = runs
+            .iter()
+            .rev()
+            .find_map(|run| run.journal.has_result(stage));
+        asked == Some(false)
+    };
+    let stages = pipeline.stages.iter().map(|s| s.name.clone());
+    let undone: Vec<String> = stages.filter(is_undone).collect();
+    if undone.is_empty() {
+        err.line(&format!(
+            "nothing to retry: no stage of `{name}` was left undone, run {} was the last",
+            last.run
+        ));
+    }
+    Ok(undone)
 }
 
 /// The stages of a flag that may be given several times, each time with several stages.
@@ -255,6 +310,11 @@ impl Common {
             env: environment(),
         };
         let pipeline = spec::load(file, &opts, ops).map_err(|e| CliError::report(e.to_string()))?;
+        // One rank says it.
+        if ranks::launched().is_none_or(|launch| launch.rank == 0) {
+            let warnings = pipeline.warnings.iter();
+            warnings.for_each(|w| Out::stderr().text(&w.to_string()));
+        }
         Ok(pipeline.for_ranks(ranks))
     }
 

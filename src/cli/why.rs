@@ -8,7 +8,8 @@ use gfm_pipe_api::OpEntry;
 use gfm_pipe_api::schema::nearest;
 
 use super::error::{CliError, CliResult};
-use super::shared_args::{Common, RemoteArg, Select};
+use super::runs::NO_RUN;
+use super::shared_args::{Common, RemoteArg};
 use crate::plan::{Ingredients, Request, Verdict, prepare};
 use crate::record::{StageStatus, latest};
 use crate::spec::split_port;
@@ -122,8 +123,7 @@ fn changes(store: &Store, stage: &Explained, counts: &ItemCounts, out: &mut Stri
 /// The stages of the latest run.
 fn happened(store: &Store) -> CliResult<(String, BTreeMap<String, Explained>)> {
     let journal = latest(store)?.ok_or_else(|| {
-        CliError::usage(format!("{} has no finished run", store.root().display()))
-            .hint("gfm-pipe run PIPELINE makes one; --store DIR names another store")
+        CliError::usage(format!("{} has no finished run", store.root().display())).hint(NO_RUN)
     })?;
     let mut all = BTreeMap::new();
     for r in &journal.stages {
@@ -174,7 +174,7 @@ fn planned(
     let pipeline = args.common.load(file, ops)?;
     let request = Request {
         remote: args.remote.open(false)?,
-        ..Select::default().request()
+        ..Request::default()
     };
     let prepared = prepare(&pipeline, store, &request)?;
     for text in request.remote.iter().flat_map(|r| r.news()) {

@@ -16,8 +16,8 @@ use crate::plan::select::Role;
 use crate::plan::{Prepared, Request, RequestError, StagePlan, Verdict, expected, prepare_run};
 use crate::ranks::Lead;
 use crate::record::{
-    Event, EventSink, Fanout, Journal, Recorder, RunStatus, StageRecord, StageStatus, durations,
-    run_id,
+    Event, EventSink, Fanout, Journal, NOT_SELECTED, Recorder, RunStatus, StageRecord, StageStatus,
+    durations, run_id,
 };
 use crate::spec::{Pipeline, Stage};
 use crate::store::{Exchange, Give, Remote, Store, StoreError};
@@ -172,10 +172,11 @@ impl Recording {
         pipeline: &Pipeline,
         store: &Store,
         recorded: bool,
+        left_out: Vec<StageRecord>,
         listener: Arc<dyn EventSink>,
     ) -> Self {
-        let name = &pipeline.name;
-        let journal = recorded.then(|| Arc::new(Journal::start(store, run, name, &pipeline.file)));
+        let (name, file) = (&pipeline.name, &pipeline.file);
+        let journal = recorded.then(|| Arc::new(Journal::start(store, run, name, file, left_out)));
         let recorder = recorded.then(|| Arc::new(Recorder::start(store, run, name)));
         let mut sinks = vec![listener];
         sinks.extend(journal.clone().map(|j| j as Arc<dyn EventSink>));
@@ -236,7 +237,9 @@ pub fn run(
     let runtime = runtime()?;
 
     let run = run_id(SystemTime::now());
-    let recording = Recording::start(&run, pipeline, store, options.recorded, listener);
+    let left_out = left_out(pipeline, &prepared.roles);
+    let recorded = options.recorded;
+    let recording = Recording::start(&run, pipeline, store, recorded, left_out, listener);
     let sink = &recording.sink;
     sink.emit(&Event::RunStarted {
         run: run.clone(),
@@ -345,6 +348,18 @@ fn shared(
     })
 }
 
+/// The record of a stage that the request leaves out.
+fn not_selected(stage: &Stage) -> StageRecord {
+    let record = StageRecord::skipped(&stage.name, stage.op.name, NOT_SELECTED);
+    wired(record, stage)
+}
+
+fn left_out(pipeline: &Pipeline, roles: &[Role]) -> Vec<StageRecord> {
+    let stages = pipeline.stages.iter().zip(roles);
+    let left_out = stages.filter(|(_, role)| **role == Role::Skip);
+    left_out.map(|(stage, _)| not_selected(stage)).collect()
+}
+
 /// How every stage of the pipeline ended, and the artifacts of those that are stored.
 fn results(
     pipeline: &Pipeline,
@@ -364,10 +379,7 @@ fn results(
                 }
                 record
             }
-            (None, Role::Skip) => {
-                let record = StageRecord::skipped(&stage.name, stage.op.name, "not selected");
-                wired(record, stage)
-            }
+            (None, Role::Skip) => not_selected(stage),
             // A run never claims success for a stage it has not seen end.
             (None, _) => {
                 let error = match scheduled {

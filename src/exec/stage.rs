@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use gfm_pipe_api::items::{Items, PackSource, UsedItems};
 use gfm_pipe_api::{
-    Artifact, Cancel, Context, Environment, Level, OpError, OpResult, Outputs, Reporter, ranks,
+    Artifact, Cancel, Context, Environment, Level, OpError, OpResult, Outputs, Reporter, kinds,
+    ranks, shell,
 };
 
 use super::inputs::{RUN_AGAIN, changed};
@@ -391,9 +392,13 @@ impl StageRunner {
 
     fn cached(&self, stage: &Stage, record: &mut StageRecord, manifest: Manifest) -> Manifest {
         record.status = StageStatus::Cached;
-        record.note = manifest
-            .made_on
-            .differs_from(&MadeOn::here(&self.device, stage.op.on_gpu));
+        let here = MadeOn::here(&self.device, stage.op.on_gpu);
+        let elsewhere = manifest.made_on.differs_from(&here);
+        let notes: Vec<String> = elsewhere
+            .into_iter()
+            .chain(rejects(stage, &manifest))
+            .collect();
+        record.note = (!notes.is_empty()).then(|| notes.join(", "));
         manifest
     }
 
@@ -606,6 +611,19 @@ pub(super) fn tell(remote: &Remote, sink: &dyn EventSink) {
             text,
         });
     }
+}
+
+/// How much of its input the stage rejected. Its warnings said so when it ran, and nobody repeats
+/// them.
+fn rejects(stage: &Stage, manifest: &Manifest) -> Option<String> {
+    let ports = manifest.ports.iter();
+    let (port, rows) = ports
+        .filter(|(_, port)| port.kind == kinds::REJECTS.name)
+        .map(|(name, port)| (name, port.tables.iter().map(|t| t.rows).sum::<u64>()))
+        .find(|(_, rows)| *rows > 0)?;
+    let word = if rows == 1 { "reject" } else { "rejects" };
+    let artifact = shell::quote(&format!("{}.{port}", stage.name));
+    Some(format!("{rows} {word}: gfm-pipe show {artifact}"))
 }
 
 /// How long to wait before a retry: 1 s, then twice as long each time up to 32 s, because some

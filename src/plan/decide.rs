@@ -241,10 +241,10 @@ impl Planner {
     }
 
     fn reasons(&self, stage: &Stage, key: &Key, now: &Ingredients) -> Vec<Reason> {
-        let killed = std::fs::read_dir(self.store.workdir(key.as_str()))
+        let begun = std::fs::read_dir(self.store.workdir(key.as_str()))
             .is_ok_and(|mut entries| entries.next().is_some());
         let mut out = match LastLook::read(&self.store, &self.pipeline, &stage.name) {
-            None if killed => vec![Reason::InterruptedLastTime],
+            None if begun => vec![Reason::Unfinished],
             None => vec![Reason::NeverRan],
             Some(last) if last.key == *key => vec![match last.end {
                 LastEnd::Stored => Reason::ArtifactMissing,
@@ -253,8 +253,8 @@ impl Planner {
             }],
             Some(last) => {
                 let mut out = differences(&last, now);
-                if killed {
-                    out.push(Reason::InterruptedLastTime);
+                if begun {
+                    out.push(Reason::Unfinished);
                 }
                 out
             }

@@ -100,8 +100,10 @@ pub enum Reason {
     ArtifactDamaged,
     /// The last attempt with the same key failed.
     FailedLastTime,
-    /// The last attempt with the same key was stopped or killed.
+    /// The last attempt with the same key was stopped.
     InterruptedLastTime,
+    /// Checkpoints of this key are left from a run that was killed, or from another pipeline.
+    Unfinished,
     /// The stage has another operator.
     Operator {
         /// Before.
@@ -169,6 +171,7 @@ impl fmt::Display for Reason {
             Reason::ArtifactDamaged => f.write_str("artifact damaged"),
             Reason::FailedLastTime => f.write_str("failed last time"),
             Reason::InterruptedLastTime => f.write_str("interrupted last time"),
+            Reason::Unfinished => f.write_str("begun before, not finished"),
             Reason::Operator { old, new } => write!(f, "operator {old} -> {new}"),
             Reason::Version { operator, old, new } => {
                 write!(f, "{operator} version {old} -> {new}")

@@ -27,6 +27,19 @@ pub struct Request {
     pub estimates: Option<String>,
 }
 
+impl Request {
+    /// A request for these stages and whatever they depend on.
+    pub fn until(stages: impl IntoIterator<Item = String>) -> Self {
+        Request {
+            selection: Selection {
+                until: stages.into_iter().collect(),
+                ..Selection::default()
+            },
+            ..Request::default()
+        }
+    }
+}
+
 /// Why a request cannot be met. Nothing has run.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -42,7 +55,7 @@ pub enum RequestError {
         hint: String,
     },
     /// A stage to force that is not selected.
-    #[error("--force {0}: --only, --from or --until leave this stage out")]
+    #[error("--force {0}: --only, --from, --until or --retry-failed leave this stage out")]
     ForcedNotSelected(String),
     /// Two stages that write to the same place outside the store.
     #[error("stages `{first}` and `{second}` both write to {}", place.display())]

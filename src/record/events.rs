@@ -38,6 +38,9 @@ pub enum StageStatus {
     Skipped,
 }
 
+/// Why a stage was skipped that the request leaves out.
+pub const NOT_SELECTED: &str = "not selected";
+
 /// A stage in the closing event, which is the machine-readable result of a run. Scripts rely on its
 /// keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

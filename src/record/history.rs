@@ -23,6 +23,15 @@ pub struct PastRun {
     pub tags: Vec<String>,
 }
 
+impl PastRun {
+    /// `pinned` for a run that is, and the names that users gave it.
+    pub fn names(&self) -> String {
+        let pinned = self.pinned.then_some("pinned");
+        let tags = self.tags.iter().map(String::as_str);
+        pinned.into_iter().chain(tags).collect::<Vec<_>>().join(" ")
+    }
+}
+
 fn pin_path(store: &Store, run: &str) -> PathBuf {
     store.journal_path(run).with_extension("pin")
 }

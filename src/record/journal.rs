@@ -13,7 +13,7 @@ use gfm_pipe_api::printable::lines;
 use gfm_pipe_api::{Level, files};
 use serde::{Deserialize, Serialize};
 
-use super::events::{Event, EventSink, RunStatus, StageRecord, StageStatus};
+use super::events::{Event, EventSink, NOT_SELECTED, RunStatus, StageRecord, StageStatus};
 use super::sequence;
 use super::time::utc;
 use crate::store::{Store, StoreError, atomic, read_json, write_json};
@@ -42,8 +42,25 @@ pub struct JournalFile {
     pub ended: Option<String>,
     /// How it ended.
     pub status: RunStatus,
-    /// Stages that have ended so far.
+    /// Stages that have ended so far, and those that the request leaves out.
     pub stages: Vec<StageRecord>,
+}
+
+impl JournalFile {
+    /// Whether the run, which has ended or was killed, has the result of a stage; `None` where it
+    /// was not asked for it.
+    pub fn has_result(&self, stage: &str) -> Option<bool> {
+        let record = self.stages.iter().find(|s| s.name == stage);
+        match record {
+            // A run that was killed had not come to it, or was working on it.
+            None => (self.status == RunStatus::Running).then_some(false),
+            Some(s) => match s.status {
+                StageStatus::Ran | StageStatus::Cached => Some(true),
+                StageStatus::Failed => Some(false),
+                StageStatus::Skipped => (s.reasons != [NOT_SELECTED]).then_some(false),
+            },
+        }
+    }
 }
 
 /// Listens to a run and writes its journal and log.
@@ -58,8 +75,14 @@ struct Inner {
 }
 
 impl Journal {
-    /// Starts the journal of a run.
-    pub fn start(store: &Store, run: &str, pipeline: &str, file: &Path) -> Self {
+    /// Starts the journal of a run. `left_out` are the stages that the request leaves out.
+    pub fn start(
+        store: &Store,
+        run: &str,
+        pipeline: &str,
+        file: &Path,
+        left_out: Vec<StageRecord>,
+    ) -> Self {
         let log = File::create(store.log_path(run)).ok().map(BufWriter::new);
         Journal {
             store: store.clone(),
@@ -74,7 +97,7 @@ impl Journal {
                     started: utc(SystemTime::now()),
                     ended: None,
                     status: RunStatus::Running,
-                    stages: Vec::new(),
+                    stages: left_out,
                 },
                 log,
             }),

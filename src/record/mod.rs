@@ -17,7 +17,9 @@ pub mod tags;
 mod tensorboard;
 mod time;
 
-pub use events::{Event, EventSink, Fanout, RunStatus, StageRecord, StageStatus, StageSummary};
+pub use events::{
+    Event, EventSink, Fanout, NOT_SELECTED, RunStatus, StageRecord, StageStatus, StageSummary,
+};
 pub use journal::{Journal, JournalFile, journal as journal_of, latest};
 pub use metrics::{Metrics, Point, Series};
 pub use pace::{Pace, Remaining};

@@ -165,6 +165,20 @@ pub enum Life {
     Unknown,
 }
 
+impl Life {
+    /// What lists of runs say of it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Life::GoesOn => "going on",
+            Life::Killed(_) => "killed",
+            Life::Unknown | Life::Ended(RunStatus::Running) => "killed or going on",
+            Life::Ended(RunStatus::Ok) => "ok",
+            Life::Ended(RunStatus::Failed) => "failed",
+            Life::Ended(RunStatus::Interrupted) => "interrupted",
+        }
+    }
+}
+
 /// Whether a run still works: its journal says so, then its lock, and on a file system without
 /// locks its last sign of life.
 pub fn life(store: &Store, journal: &JournalFile) -> Life {

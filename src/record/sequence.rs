@@ -55,7 +55,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("s")).unwrap();
         assert_eq!([next(&store), next(&store), next(&store)], [1, 2, 3]);
-        let journal = Journal::start(&store, "20260101-000000-000-aaaa", "p", "p.yaml".as_ref());
+        let journal = Journal::start(
+            &store,
+            "20260101-000000-000-aaaa",
+            "p",
+            "p.yaml".as_ref(),
+            Vec::new(),
+        );
         journal.emit(&Event::RunStarted {
             run: "20260101-000000-000-aaaa".to_owned(),
             pipeline: "p".to_owned(),

@@ -1,4 +1,5 @@
-//! A run as one self-contained HTML page: no network, no script, no second file.
+//! A run as one self-contained HTML page: no network, no script, no second file. The page that
+//! compares many runs has a script of its own, which sorts its table.
 //!
 //! The parts read tables of the run from the store and become plain values ([`evaluation`],
 //! [`training`], [`questions`], …) or drawings ([`svg`], [`rows`]); the [`card`] at the top sums
@@ -16,6 +17,7 @@ mod paths;
 mod questions;
 mod rows;
 mod run;
+mod runs;
 mod stages;
 mod summary;
 mod svg;
@@ -31,6 +33,7 @@ use crate::record::{JournalFile, Series, metrics_of};
 use crate::store::Store;
 pub use compare::compare;
 pub(crate) use run::Run;
+pub use runs::runs;
 
 /// The page could not be made. This is a bug in gfm-pipe, not a fault of the run.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +169,7 @@ fn page(name: &str, values: Value) -> Result<String, ReportError> {
     env.add_template("parts.html", include_str!("parts.html"))?;
     env.add_template("page.html", include_str!("page.html"))?;
     env.add_template("compare.html", include_str!("compare.html"))?;
+    env.add_template("runs.html", include_str!("runs.html"))?;
     env.set_formatter(|out, state, value| {
         // Titles and questions may contain anything: control characters, and characters that
         // reverse the direction of text, are shown as escapes.

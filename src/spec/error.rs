@@ -76,6 +76,8 @@ pub struct SpecError {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Whether it is only a warning: the pipeline works.
+    pub warning: bool,
     shown: Option<Shown>,
 }
 
@@ -119,6 +121,8 @@ pub(super) struct Mistake {
     pub span: Span,
     pub message: String,
     pub hint: Option<String>,
+    /// Whether the pipeline works nevertheless.
+    pub warning: bool,
 }
 
 impl Mistake {
@@ -127,6 +131,7 @@ impl Mistake {
             span,
             message: message.into(),
             hint: None,
+            warning: false,
         }
     }
 
@@ -147,14 +152,17 @@ impl SpecErrors {
                 len: 1,
                 message: message.into(),
                 hint,
+                warning: false,
                 shown: None,
             }],
             more: 0,
         }
     }
 
-    /// `mistakes` must not be empty.
+    /// `mistakes` must have one that is no warning. Warnings are left out: they are given once the
+    /// pipeline works.
     pub(super) fn new(file: &Path, sources: &Sources, mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.retain(|m| !m.warning);
         // The sort is stable: mistakes at one place stay in the order in which they were found.
         mistakes.sort_by_key(|m| (m.span.source, m.span.start));
         let mut seen = std::collections::HashSet::new();
@@ -179,7 +187,7 @@ impl SpecErrors {
 }
 
 impl SpecError {
-    fn new(sources: &Sources, m: Mistake) -> Self {
+    pub(super) fn new(sources: &Sources, m: Mistake) -> Self {
         let Span { source, start, end } = m.span;
         let (len, shown) = match sources.get(source) {
             Source::Override(_) => (1, None),
@@ -204,6 +212,7 @@ impl SpecError {
             len,
             message: crop(&m.message),
             hint: m.hint.as_deref().map(crop),
+            warning: m.warning,
             shown,
         }
     }
@@ -239,7 +248,8 @@ fn crop(text: &str) -> String {
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", one_line(&self.message))?;
+        let word = if self.warning { "warning" } else { "error" };
+        writeln!(f, "{word}: {}", one_line(&self.message))?;
         let mut gutter = String::new();
         match &self.place {
             place @ (Place::Whole(_) | Place::Override(_)) => writeln!(f, " --> {place}")?,

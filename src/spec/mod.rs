@@ -109,7 +109,18 @@ pub fn load_text(
         validate::check(file, &root, &opts.env, ops, &sources, &mut mistakes)
     });
     match pipeline {
-        Some(p) if mistakes.is_empty() => Ok(p),
+        Some(p) if mistakes.iter().all(|m| m.warning) => Ok(Pipeline {
+            warnings: warnings(&sources, mistakes),
+            ..p
+        }),
         _ => Err(SpecErrors::new(include::shown(file), &sources, mistakes)),
     }
+}
+
+/// What to tell the user of a pipeline that works, in the order written.
+fn warnings(sources: &source::Sources, mut found: Vec<error::Mistake>) -> Vec<SpecError> {
+    found.sort();
+    found.dedup();
+    let all = found.into_iter().map(|m| SpecError::new(sources, m));
+    all.collect()
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use gfm_pipe_api::OpEntry;
 use serde_json::Value;
 
+use super::error::SpecError;
 use super::limits::Limits;
 use super::origins::Written;
 
@@ -76,6 +77,8 @@ pub struct Pipeline {
     pub name: String,
     /// Its file.
     pub file: PathBuf,
+    /// What the user should know although it works, such as parameters that will go.
+    pub warnings: Vec<SpecError>,
     /// All files that it was read from: its own, included ones, files of variables.
     pub files: Vec<PathBuf>,
     /// Stages.

@@ -695,3 +695,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_will_go_works_with_a_warning() {
+    let yaml = "
+stages:
+  kg: {op: words, with: {path: kg.txt}}
+  a: {op: backwards, in: {texts: kg.words}, with: {letters: {marks: yes}}}
+  b: {op: backwards, in: {texts: kg.words}, with: {letters: {limit: 3}}}
+";
+    let p = pipeline(yaml);
+    let warnings: Vec<String> = p.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+    assert_eq!(
+        warnings[0],
+        "warning: operator `backwards` is deprecated: a later version refuses it\n \
+         --> p.yaml:4:11\n  |\n4 |   a: {op: backwards, in: {texts: kg.words}, with: {letters: {marks: yes}}}\n  \
+         |           ^^^^^^^^^\n  = hint: use `upper`\n"
+    );
+    assert!(
+        warnings[1].starts_with("warning: `marks` is deprecated: a later version refuses it\n")
+            && warnings[1].ends_with("= hint: leave it out: marks never count\n"),
+        "{}",
+        warnings[1]
+    );
+    // Of a pipeline that does not work, the mistakes are reported.
+    let e = load_text(&yaml.replace("limit: 3", "limt: 3"), &[], &[])
+        .err()
+        .unwrap();
+    assert!(e.to_string().ends_with("1 mistake in p.yaml"), "{e}");
+    // A name that was meant is not guessed to be one that will go.
+    let e = load_text(&yaml.replace("limit: 3", "mark: yes"), &[], &[])
+        .err()
+        .unwrap();
+    assert!(!e.to_string().contains("`marks`"), "{e}");
+}

@@ -186,14 +186,15 @@ pub(super) fn check(
         }
     }
     let wires = wiring::connect(&drafts, mistakes);
-    if !mistakes.is_empty() {
+    if !mistakes.iter().all(|m| m.warning) {
         return None;
     }
     connections(&drafts, &wires, mistakes);
-    if !mistakes.is_empty() {
+    if !mistakes.iter().all(|m| m.warning) {
         return None;
     }
     Some(Pipeline {
+        warnings: Vec::new(),
         name: name.unwrap_or_else(|| stem(file)),
         file: file.to_owned(),
         files: sources.files(),
@@ -216,9 +217,8 @@ fn connections(drafts: &[Draft<'_>], wires: &Wires, mistakes: &mut Vec<Mistake>)
         for p in op.check_inputs(params, &inputs.collect()) {
             let at = draft.get("in").map_or(draft.entry.key.span, |e| e.key.span);
             mistakes.push(Mistake {
-                span: at,
-                message: p.message,
                 hint: p.hint,
+                ..Mistake::new(at, p.message)
             });
         }
     }
@@ -495,10 +495,10 @@ fn bounds(
                     continue;
                 };
                 if let Some(e) = at.iter().find(|e| e.key.text == *key) {
+                    let span = e.locate(path.unwrap_or_default(), p.on_key);
                     mistakes.push(Mistake {
-                        span: e.locate(path.unwrap_or_default(), p.on_key),
-                        message: p.message,
                         hint: p.hint,
+                        ..Mistake::new(span, p.message)
                     });
                 }
             }
@@ -533,6 +533,13 @@ fn operator<'a>(
         );
         let message = format!("unknown operator `{}`", quote(text));
         mistakes.push(Mistake::new(e.point(), message).hint(hint));
+    }
+    if let Some(instead) = found.and_then(|o| o.deprecated) {
+        let message = format!("operator `{text}` is deprecated: a later version refuses it");
+        mistakes.push(Mistake {
+            warning: true,
+            ..Mistake::new(e.point(), message).hint(instead)
+        });
     }
     found
 }
@@ -575,7 +582,17 @@ fn params(
         other => other,
     };
     let problems = match checked {
-        Ok(full) => return Some(full),
+        Ok(full) => {
+            for p in op.schema.deprecated(&value) {
+                let span = with.map_or(stage.key.span, |e| e.locate(&p.path, p.on_key));
+                mistakes.push(Mistake {
+                    hint: p.hint,
+                    warning: true,
+                    ..Mistake::new(span, p.message)
+                });
+            }
+            return Some(full);
+        }
         Err(problems) => problems,
     };
     for p in problems.iter().take(MOST) {
@@ -596,9 +613,8 @@ fn params(
         });
         let hints: Vec<String> = p.hint.iter().cloned().chain(from).collect();
         mistakes.push(Mistake {
-            span,
-            message: p.message.clone(),
             hint: (!hints.is_empty()).then(|| hints.join("; ")),
+            ..Mistake::new(span, p.message.clone())
         });
     }
     None

@@ -14,6 +14,7 @@ use gfm_pipe_api::items::{self, Dead};
 use super::error::StoreError;
 use super::items::Live;
 use super::layout::Store;
+use super::manifest::Manifest;
 use super::verify::{entries, is_file};
 use crate::plan::Key;
 
@@ -97,13 +98,62 @@ impl Store {
         }
         out.old_cache = folders(self.old_cache())?;
         if !extent.items {
-            out.live = self.live_items(&kept, !extent.checkpoints)?;
+            let workdirs = if extent.checkpoints {
+                Vec::new()
+            } else {
+                entries(&self.root().join("work"))?
+            };
+            out.live = self.live_items(&kept, &workdirs);
         }
         for folder in items::folders(&self.items_root()) {
             let dead = folder.dead(&out.live.needs(&folder));
             out.items
                 .extend(dead.map_err(StoreError::io("read", folder.path()))?);
         }
+        Ok(out)
+    }
+
+    /// What only the stages with these keys need, and their checkpoints; with `items`, also the
+    /// results of single items that they alone were made of. Everything else stays, also what is
+    /// damaged or of no use to anybody.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn garbage_of(&self, keys: &BTreeSet<Key>, items: bool) -> Result<Garbage, StoreError> {
+        let mut out = Garbage::default();
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        let file_of = |key: &Key| self.manifest_path(key.as_str());
+        let files: BTreeSet<PathBuf> = keys.iter().map(file_of).collect();
+        for (path, manifest) in self.manifests()? {
+            match (files.contains(&path), manifest) {
+                (true, manifest) => {
+                    out.stages.push(path);
+                    gone.extend(manifest);
+                }
+                (false, manifest) => kept.extend(manifest),
+            }
+        }
+        out.kept = kept.len() as u64;
+        let paths = |manifests: &[Manifest]| -> BTreeSet<PathBuf> {
+            let objects = manifests.iter().flat_map(Manifest::objects);
+            objects.map(|t| self.object(&t.digest)).collect()
+        };
+        let named = paths(&kept);
+        let objects = paths(&gone).into_iter().filter(|p| !named.contains(p));
+        out.objects = objects.map(|p| (p.clone(), size(&p))).collect();
+        let (own, others): (Vec<PathBuf>, Vec<PathBuf>) = entries(&self.root().join("work"))?
+            .into_iter()
+            .partition(|folder| keys.iter().any(|key| self.workdir(key.as_str()) == *folder));
+        if items {
+            let live = self.live_items(&kept, &others);
+            out.live = live.sparing_all_but(self.live_items(&gone, &own));
+            for folder in items::folders(&self.items_root()) {
+                let dead = folder.dead(&out.live.needs(&folder));
+                out.items
+                    .extend(dead.map_err(StoreError::io("read", folder.path()))?);
+            }
+        }
+        out.work = own.into_iter().map(|f| (f.clone(), size(&f))).collect();
         Ok(out)
     }
 

@@ -15,10 +15,8 @@ use gfm_pipe_api::kind::col;
 use gfm_pipe_api::{ColType, OpResult, TableSpec, columns};
 use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
 use super::layout::Store;
 use super::manifest::{ItemList, Manifest};
-use super::verify::entries;
 use crate::plan::Key;
 
 /// Rows that are written at once.
@@ -200,15 +198,9 @@ impl Store {
         Ok(out)
     }
 
-    /// Which items these stages and, with `unfinished`, those that have not ended are made of.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub(super) fn live_items(
-        &self,
-        kept: &[Manifest],
-        unfinished: bool,
-    ) -> Result<Live, StoreError> {
+    /// Which items these stages are made of, and those that have not ended and work in these
+    /// folders.
+    pub(super) fn live_items(&self, kept: &[Manifest], workdirs: &[PathBuf]) -> Live {
         let mut live = Live::default();
         for manifest in kept {
             // A list that cannot be read is of a stage that is computed again.
@@ -216,12 +208,10 @@ impl Store {
                 live.named.entry(item.folder).or_default().insert(item.id);
             }
         }
-        if unfinished {
-            for workdir in entries(&self.root().join("work"))? {
-                live.unfinished.extend(items::unfinished(&workdir));
-            }
+        for workdir in workdirs {
+            live.unfinished.extend(items::unfinished(workdir));
         }
-        Ok(live)
+        live
     }
 }
 
@@ -231,15 +221,31 @@ pub(super) struct Live {
     /// Ids by folder.
     named: BTreeMap<String, HashSet<String>>,
     unfinished: HashSet<Id>,
+    /// Where there are some: the only items that may go.
+    others: Option<Box<Live>>,
 }
 
 impl Live {
-    /// Whether something needs an item of a folder.
-    pub(super) fn needs(&self, folder: &Folder) -> impl Fn(&Id) -> bool {
-        let named = self.named.get(&folder.name());
-        move |id| {
-            self.unfinished.contains(id) || named.is_some_and(|ids| ids.contains(&items::hex(id)))
+    /// Lets only these items go, as far as nothing else needs them.
+    pub(super) fn sparing_all_but(self, others: Live) -> Self {
+        Live {
+            others: Some(Box::new(others)),
+            ..self
         }
+    }
+
+    /// Whether an item of a folder has to stay.
+    pub(super) fn needs(&self, folder: &Folder) -> impl Fn(&Id) -> bool {
+        let name = folder.name();
+        move |id| {
+            let may_go = |others: &Live| others.has(&name, id);
+            self.has(&name, id) || !self.others.as_deref().is_none_or(may_go)
+        }
+    }
+
+    fn has(&self, folder: &str, id: &Id) -> bool {
+        let named = self.named.get(folder);
+        self.unfinished.contains(id) || named.is_some_and(|ids| ids.contains(&items::hex(id)))
     }
 }
 

@@ -165,6 +165,220 @@ fn gc_says_what_it_would_remove_and_keeps_pinned_runs() {
     });
 }
 
+#[test]
+fn what_was_left_undone_is_retried_and_nothing_else() {
+    let (_dir, path) = folder();
+    let yaml = "
+name: toys
+stages:
+  a: {op: source, with: {path: a.txt}}
+  b: {op: source, with: {path: b.txt}}
+  m: {op: count, in: {text: b}}
+";
+    fs::write(path.join("a.txt"), "one\n").unwrap();
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    let retry = |verb: &str| told(&mut toy(&path, &[verb, "p.yaml", "--retry-failed"]));
+    settings().bind(|| {
+        let mut all = vec![retry("run")];
+        told(&mut toy(&path, &["run", "p.yaml", "--keep-going"]));
+        // What has changed since then is no reason: only what was left undone is run.
+        fs::write(path.join("a.txt"), "another\n").unwrap();
+        fs::write(path.join("b.txt"), "one\ntwo\n").unwrap();
+        all.extend([retry("plan"), retry("run"), retry("run")]);
+        let both = ["run", "p.yaml", "--retry-failed", "--only", "a"];
+        all.push(told(&mut toy(&path, &both)));
+        assert_snapshot!("retry_failed", all.join("\n"));
+    });
+}
+
+#[test]
+fn what_is_kept_of_a_stage_is_removed_but_not_from_tagged_runs() {
+    let (_dir, path) = two_runs();
+    let clean = |args: &[&str]| told(&mut toy(&path, &[&["clean"], args].concat()));
+    settings().bind(|| {
+        told(&mut toy(&path, &["tag", "latest", "prod"]));
+        let all = [
+            clean(&["both", "--dry-run"]),
+            clean(&["both"]),
+            clean(&["both"]),
+            // The tagged run has what it had; the other one computes the stage again.
+            told(&mut toy(&path, &["run", "p.yaml", "-p", "prefix=#"])),
+            told(&mut toy(&path, &["run", "p.yaml"])),
+            clean(&["bth"]),
+            clean(&["both", "--of", "ghosts"]),
+            clean(&["both", "--store", "no"]),
+        ];
+        assert_snapshot!("clean", all.join("\n"));
+        let verified = told(&mut toy(&path, &["verify"]));
+        assert!(verified.contains("--- exit 0"), "{verified}");
+    });
+}
+
+#[test]
+fn clean_keeps_items_unless_it_is_told_to_remove_them() {
+    let (_dir, path) = folder();
+    let yaml = "stages: {a: {op: source, with: {path: a.txt}}, s: {op: shout, in: {text: a}}}";
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    fs::write(path.join("a.txt"), "a fish\na bird\n").unwrap();
+    let run = || told(&mut toy(&path, &["run", "p.yaml"]));
+    run();
+    told(&mut toy(&path, &["clean", "s"]));
+    assert!(run().contains("ran 0 of 2 items"), "{}", run());
+    told(&mut toy(&path, &["clean", "s", "--items"]));
+    let again = run();
+    assert!(again.contains("ran 2 of 2 items"), "{again}");
+}
+
+/// Makes the latest run look as if it had been killed while it worked on a stage.
+fn kill_at(path: &std::path::Path, stage: &str) {
+    let runs = path.join(".gfm-pipe/runs");
+    let latest = fs::read_to_string(runs.join("latest")).unwrap();
+    let file = runs.join(format!("{}.json", latest.trim()));
+    let text = fs::read_to_string(&file).unwrap();
+    let mut journal: serde_json::Value = serde_json::from_str(&text).unwrap();
+    journal["status"] = "running".into();
+    let stages = journal["stages"].as_array_mut().unwrap();
+    stages.retain(|s| s["name"] != stage);
+    fs::write(file, journal.to_string()).unwrap();
+}
+
+#[test]
+fn a_run_that_was_killed_is_retried_with_what_it_was_asked_for() {
+    let (_dir, path) = folder();
+    fs::write(path.join("a.txt"), "one\n").unwrap();
+    fs::write(path.join("p.yaml"), YAML).unwrap();
+    told(&mut toy(&path, &["run", "p.yaml", "--until", "both"]));
+    kill_at(&path, "both");
+    let retried = told(&mut toy(&path, &["run", "p.yaml", "--retry-failed"]));
+    assert!(
+        retried.contains("ok: 0 ran, 2 cached, 1 skipped"),
+        "{retried}"
+    );
+    assert!(!retried.contains("\nn "), "{retried}");
+}
+
+#[test]
+fn a_later_run_of_other_stages_does_not_hide_what_failed() {
+    let (_dir, path) = folder();
+    let yaml = "
+name: toys
+stages:
+  a: {op: source, with: {path: a.txt}}
+  b: {op: source, with: {path: b.txt}}
+";
+    fs::write(path.join("a.txt"), "one\n").unwrap();
+    fs::write(path.join("p.yaml"), yaml).unwrap();
+    told(&mut toy(&path, &["run", "p.yaml", "--keep-going"]));
+    told(&mut toy(&path, &["run", "p.yaml", "--only", "a"]));
+    fs::write(path.join("b.txt"), "two\n").unwrap();
+    let retried = told(&mut toy(&path, &["run", "p.yaml", "--retry-failed"]));
+    assert!(retried.contains("ok: 1 ran, 0 cached"), "{retried}");
+}
+
+#[test]
+fn clean_leaves_everything_else_alone() {
+    let (_dir, path) = two_runs();
+    told(&mut toy(&path, &["tag", "latest", "prod"]));
+    let stages = path.join(".gfm-pipe/stages");
+    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    // A damaged manifest may still name objects that somebody wants to save.
+    let damaged = stages.join(format!(
+        "{}.json",
+        runs[1]["stages"][2]["key"].as_str().unwrap()
+    ));
+    fs::write(&damaged, "{").unwrap();
+    let objects = || walk(&path.join(".gfm-pipe/objects"));
+    let before = objects();
+    let cleaned = told(&mut toy(&path, &["clean", "both"]));
+    assert!(
+        cleaned.starts_with("removed 1 stage, 1 object, "),
+        "{cleaned}"
+    );
+    assert!(damaged.exists());
+    assert_eq!(objects() + 1, before);
+    // What another pipeline calls by the same name stays, if only one is meant.
+    fs::write(
+        path.join("o.yaml"),
+        YAML.replace("name: toys", "name: others"),
+    )
+    .unwrap();
+    told(&mut toy(&path, &["run", "o.yaml", "-p", "prefix=o"]));
+    let cleaned = told(&mut toy(&path, &["clean", "both", "--of", "toys"]));
+    assert!(cleaned.starts_with("removed 0 stages"), "{cleaned}");
+    let cleaned = told(&mut toy(&path, &["clean", "both", "--of", "others"]));
+    assert!(cleaned.starts_with("removed 1 stage"), "{cleaned}");
+}
+
+/// A stage of `pinned` may hold the last copy.
+#[test]
+fn clean_keeps_what_cannot_be_computed_again() {
+    let (_dir, path) = two_runs();
+    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let run = runs[0]["run"].as_str().unwrap();
+    let yaml = format!(
+        "name: later\nstages: {{old: {{op: pinned, with: {{run: {run}, port: n.counts, kind: counts}}}}}}"
+    );
+    fs::write(path.join("later.yaml"), yaml).unwrap();
+    told(&mut toy(&path, &["run", "later.yaml"]));
+    let cleaned = told(&mut toy(&path, &["clean", "n", "old"]));
+    assert!(cleaned.starts_with("removed 2 stages, "), "{cleaned}");
+    assert!(
+        cleaned.contains("kept what `old` took from an earlier run"),
+        "{cleaned}"
+    );
+    let shown = told(&mut toy(&path, &["show", "old"]));
+    assert!(shown.contains("--- exit 0"), "{shown}");
+}
+
+/// The number of files below a folder.
+fn walk(folder: &std::path::Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let below = |path: PathBuf| if path.is_dir() { walk(&path) } else { 1 };
+    entries.map(|e| below(e.path())).sum()
+}
+
+#[test]
+fn clean_finds_what_a_killed_run_was_working_on() {
+    let (_dir, path) = folder();
+    fs::write(path.join("a.txt"), "one\n").unwrap();
+    fs::write(path.join("p.yaml"), YAML).unwrap();
+    told(&mut toy(&path, &["run", "p.yaml"]));
+    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
+    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let key = runs[0]["stages"][2]["key"].as_str().unwrap();
+    kill_at(&path, "n");
+    let work = path.join(format!(".gfm-pipe/work/{key}"));
+    fs::create_dir_all(&work).unwrap();
+    fs::write(work.join("checkpoint"), "half").unwrap();
+    let cleaned = told(&mut toy(&path, &["clean", "n"]));
+    assert!(
+        cleaned.contains("checkpoints of 1 unfinished stage"),
+        "{cleaned}"
+    );
+    assert!(!work.exists());
+}
+
+#[test]
+fn many_runs_are_one_page() {
+    let (_dir, path) = two_runs();
+    let written = told(&mut toy(&path, &["runs", "--html", "runs.html"]));
+    assert!(written.contains("runs.html written"), "{written}");
+    let page = fs::read_to_string(path.join("runs.html")).unwrap();
+    let rows = page.split("<tbody>").nth(1).unwrap();
+    assert_eq!(rows.matches("<tr>").count(), 2, "{page}");
+    assert!(page.contains("both.prefix</th>"), "{page}");
+    assert!(
+        rows.contains(">&gt; </td>") && rows.contains(">#</td>"),
+        "{rows}"
+    );
+    // What does not differ has no column.
+    assert!(!page.contains("a.path"), "{page}");
+    let refused = told(&mut toy(&path, &["runs", "--html", "runs.html"]));
+    assert!(refused.contains("--force"), "{refused}");
+}
+
 /// Whatever the clock said, and however few runs are kept, what `show` uses stays.
 #[test]
 fn gc_keeps_what_the_latest_run_needs() {
@@ -221,14 +435,15 @@ fn every_shell_gets_a_script() {
 fn every_subcommand_gets_a_manual_page() {
     let (_dir, path) = folder();
     let into = |name: &str| told(&mut toy(&path, &["man", name]));
-    fs::create_dir(path.join("man1")).unwrap();
-    assert!(into("man1").contains("pages written to man1"));
-    let run = fs::read_to_string(path.join("man1/gfm-pipe-run.1")).unwrap();
+    assert!(into("share/man1").contains("pages written to share/man1"));
+    let run = fs::read_to_string(path.join("share/man1/gfm-pipe-run.1")).unwrap();
     assert!(run.contains(".TH") && run.contains("keep"), "{run}");
-    assert!(path.join("man1/gfm-pipe-import-config.1").is_file());
-    let missing = into("nowhere");
-    assert!(missing.contains("cannot write into nowhere"), "{missing}");
-    assert!(missing.ends_with("--- exit 1\n"), "{missing}");
+    assert!(run.contains(env!("CARGO_PKG_VERSION")), "{run}");
+    assert!(path.join("share/man1/gfm-pipe-import-config.1").is_file());
+    fs::write(path.join("file"), "").unwrap();
+    let refused = into("file");
+    assert!(refused.contains("cannot write into file"), "{refused}");
+    assert!(refused.ends_with("--- exit 1\n"), "{refused}");
 }
 
 #[test]

@@ -242,12 +242,41 @@ toy!(
     }
 );
 
+/// An operator that will go, as one of its parameters will.
+struct Backwards;
+
+impl Operator for Backwards {
+    type Params = Any;
+    const NAME: &'static str = "backwards";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "turns words round";
+    const DEPRECATED: Option<&'static str> = Some("use `upper`");
+    fn schema() -> Schema {
+        let old = Field::new("marks", Type::Bool, false, "whether marks count");
+        let group = Schema::new(vec![
+            old.deprecated("leave it out: marks never count"),
+            Field::new("limit", Type::int(0), 9, "most letters of a word"),
+        ]);
+        Schema::new(vec![Field::group("letters", group, "what is turned")])
+    }
+    fn inputs() -> Vec<InPort> {
+        vec![input("texts", Accepts::Text, Arity::One, "what to turn")]
+    }
+    fn outputs() -> Vec<OutPort> {
+        vec![output("words", &WORDS, "the words, turned")]
+    }
+    fn run(_: Any, _: &Context) -> OpResult<()> {
+        Ok(())
+    }
+}
+
 pub fn ops() -> Vec<OpEntry> {
     vec![
         OpEntry::of::<Words>(),
         OpEntry::of::<Upper>(),
         OpEntry::of::<Join>(),
         OpEntry::of::<Train>(),
+        OpEntry::of::<Backwards>(),
         OpEntry::of::<gfm_pipe_exec::Exec>(),
     ]
 }

@@ -180,6 +180,9 @@ pub trait Operator: 'static {
     const VERSION: u32;
     /// One line for `gfm-pipe ops`.
     const ABOUT: &'static str;
+    /// What to use instead, if the operator will be removed: pipelines with it work, with a
+    /// warning.
+    const DEPRECATED: Option<&'static str> = None;
     /// Whether its ports depend on its parameters. If so, [`Operator::ports`] returns them, and
     /// what [`Operator::inputs`] and [`Operator::outputs`] return is only for documentation.
     const SHAPED: bool = false;
@@ -344,6 +347,8 @@ pub struct OpEntry {
     pub version: u32,
     /// [`Operator::ABOUT`].
     pub about: &'static str,
+    /// [`Operator::DEPRECATED`].
+    pub deprecated: Option<&'static str>,
     /// [`Operator::schema`].
     pub schema: Schema,
     /// [`Operator::inputs`].
@@ -383,12 +388,21 @@ fn parse<P: DeserializeOwned>(op: &str, value: Value) -> OpResult<P> {
 }
 
 impl OpEntry {
+    /// What it does, and what to use instead where it is deprecated.
+    pub fn meaning(&self) -> String {
+        match self.deprecated {
+            Some(instead) => format!("{}. Deprecated: {instead}", self.about),
+            None => self.about.to_owned(),
+        }
+    }
+
     /// Erases the operator's type.
     pub fn of<O: Operator>() -> Self {
         OpEntry {
             name: O::NAME,
             version: O::VERSION,
             about: O::ABOUT,
+            deprecated: O::DEPRECATED,
             schema: O::schema(),
             inputs: O::inputs(),
             outputs: O::outputs(),

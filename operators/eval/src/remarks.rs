@@ -107,7 +107,7 @@ fn beaten(figures: &[Figure], intervals: &Intervals) -> Vec<String> {
             names => format!(" (also better: {})", names.join(", ")),
         };
         out.push(format!(
-            "{}{rest}: try more epochs or steps, a lower `optimizer.lr` or another text encoder, or use `retrieve` with `system: {}`",
+            "{}{rest}: try more epochs or steps, a lower `optimizer.lr` or another text encoder, or let it answer: `system: {}` of `retriever` and `retrieve`",
             said(best),
             best.system
         ));
@@ -166,7 +166,7 @@ mod tests {
             remarks,
             [
                 "bm25 is better than model (idf_topk): recall@5 0.800 against 0.520; 95 % interval of the difference -0.400 to -0.100 \
-                 (also better: dense): try more epochs or steps, a lower `optimizer.lr` or another text encoder, or use `retrieve` with `system: bm25`"
+                 (also better: dense): try more epochs or steps, a lower `optimizer.lr` or another text encoder, or let it answer: `system: bm25` of `retriever` and `retrieve`"
             ]
         );
         let unsure: Intervals = [("bm25".to_owned(), interval(-0.4, 0.1))].into();

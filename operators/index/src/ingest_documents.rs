@@ -260,14 +260,15 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Reads every file, and calls `each` with its number and each record or fault in it.
+    /// Reads every file, and calls `each` with its number and each record or fault in it. `done` is
+    /// the number of files that were read before: each is read twice, and counts once.
     fn read(&self, done: u64, each: &mut EachRecord<'_>) -> OpResult<()> {
-        let total = 2 * self.files.len() as u64;
+        let total = self.files.len() as u64;
         let mut records = 0u64;
         for (i, file) in self.files.iter().enumerate() {
             self.ctx.check_cancelled()?;
             self.ctx
-                .progress(done + i as u64, total, "files", &file.name);
+                .progress((done + i as u64) / 2, total, "files", &file.name);
             reading::read(
                 &self.ctx.path(&file.path),
                 file.format,
@@ -281,8 +282,7 @@ impl Job<'_> {
                 },
             )?;
         }
-        self.ctx
-            .progress(done + self.files.len() as u64, total, "files", "");
+        self.ctx.progress((done + total) / 2, total, "files", "");
         Ok(())
     }
 

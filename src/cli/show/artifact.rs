@@ -7,9 +7,9 @@ use gfm_pipe_api::OpEntry;
 use gfm_pipe_api::schema::nearest;
 
 use crate::cli::error::{CliError, CliResult};
-use crate::cli::runs::{all, find};
-use crate::cli::shared_args::{Common, Select};
-use crate::plan::{Verdict, prepare};
+use crate::cli::runs::{NO_RUN, all, find};
+use crate::cli::shared_args::Common;
+use crate::plan::{Request, Verdict, prepare};
 use crate::record::history::PastRun;
 use crate::record::{JournalFile, StageRecord, StageStatus, latest};
 use crate::report::Run;
@@ -36,11 +36,7 @@ impl Source {
         ops: &[OpEntry],
     ) -> CliResult<Self> {
         let pipeline = common.load(file, ops)?;
-        let select = Select {
-            until: vec![stage.to_owned()],
-            ..Select::default()
-        };
-        let prepared = prepare(&pipeline, store, &select.request())?;
+        let prepared = prepare(&pipeline, store, &Request::until([stage.to_owned()]))?;
         let stored = prepared.plan.into_iter().filter_map(|p| match p.verdict {
             Verdict::Cached(manifest) => Some((p.name, *manifest)),
             _ => None,
@@ -78,7 +74,7 @@ impl Source {
             Some(run) => find(&runs, run)?.journal.clone(),
             None => latest(store)?.ok_or_else(|| {
                 CliError::usage(format!("{} has no finished run", store.root().display()))
-                    .hint("gfm-pipe run PIPELINE makes one; --store DIR names another store")
+                    .hint(NO_RUN)
             })?,
         };
         let record = record(&journal, stage, run.is_some())?;

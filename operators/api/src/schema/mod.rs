@@ -51,6 +51,8 @@ pub struct Field {
     pub later: bool,
     /// Words that mean the same as the default.
     pub alike: &'static [&'static str],
+    /// What to do instead, if the parameter will be removed.
+    pub deprecated: Option<&'static str>,
 }
 
 impl Field {
@@ -67,6 +69,7 @@ impl Field {
             fixed: false,
             later: false,
             alike: &[],
+            deprecated: None,
         }
     }
 
@@ -108,12 +111,17 @@ impl Field {
         self
     }
 
-    /// What it means, with the reason for its upper bound, if it has one.
+    /// What it means, with the reason for its upper bound and what to use instead, where there are
+    /// such.
     pub fn meaning(&self) -> String {
-        match self.limit {
-            Some(why) => format!("{}. Bounded: {why}", self.about),
-            None => self.about.to_owned(),
+        let mut out = self.about.to_owned();
+        if let Some(why) = self.limit {
+            out.push_str(&format!(". Bounded: {why}"));
         }
+        if let Some(instead) = self.deprecated {
+            out.push_str(&format!(". Deprecated: {instead}"));
+        }
+        out
     }
 
     /// The parameter cannot change the result.
@@ -136,6 +144,14 @@ impl Field {
     #[must_use]
     pub fn alike(mut self, words: &'static [&'static str]) -> Self {
         self.alike = words;
+        self
+    }
+
+    /// The parameter will go: a pipeline that sets it works, with a warning. `instead` says what to
+    /// do.
+    #[must_use]
+    pub fn deprecated(mut self, instead: &'static str) -> Self {
+        self.deprecated = Some(instead);
         self
     }
 
@@ -287,12 +303,36 @@ impl Schema {
         Value::Object(full)
     }
 
+    /// A warning for each parameter that a valid mapping sets and that will go.
+    pub fn deprecated(&self, given: &Value) -> Vec<Problem> {
+        let mut out = Vec::new();
+        self.find_deprecated(given, &mut Vec::new(), &mut out);
+        out
+    }
+
+    fn find_deprecated(&self, given: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) {
+        for f in &self.fields {
+            let Some(value) = given.get(f.name) else {
+                continue;
+            };
+            path.push(PathSeg::Key(f.name.to_owned()));
+            if let Some(instead) = f.deprecated {
+                out.push(Problem {
+                    path: path.clone(),
+                    message: format!("`{}` is deprecated: a later version refuses it", f.name),
+                    hint: Some(instead.to_owned()),
+                    on_key: true,
+                });
+            }
+            find_deprecated(&f.ty, value, path, out);
+            path.pop();
+        }
+    }
+
     fn names(&self) -> Vec<&'static str> {
-        self.fields
-            .iter()
-            .filter(|f| f.refused.is_none())
-            .map(|f| f.name)
-            .collect()
+        let fields = self.fields.iter();
+        let proper = fields.filter(|f| f.refused.is_none() && f.deprecated.is_none());
+        proper.map(|f| f.name).collect()
     }
 
     fn near(&self, key: &str) -> Option<&'static str> {
@@ -322,6 +362,31 @@ impl Schema {
         let mut out = Vec::new();
         collect(self, "", &mut out);
         out
+    }
+}
+
+/// Looks into what a value of a type is made of.
+fn find_deprecated(ty: &Type, value: &Value, path: &mut Vec<PathSeg>, out: &mut Vec<Problem>) {
+    match (ty, value) {
+        (Type::Object(schema) | Type::WordsOr { schema, .. }, Value::Object(_)) => {
+            schema.find_deprecated(value, path, out);
+        }
+        (Type::Nullable(ty), value) => find_deprecated(ty, value, path, out),
+        (Type::List { item, .. }, Value::Array(values)) => {
+            for (i, value) in values.iter().enumerate() {
+                path.push(PathSeg::Index(i));
+                find_deprecated(item, value, path, out);
+                path.pop();
+            }
+        }
+        (Type::Map { value: ty, .. }, Value::Object(values)) => {
+            for (key, value) in values {
+                path.push(PathSeg::Key(key.clone()));
+                find_deprecated(ty, value, path, out);
+                path.pop();
+            }
+        }
+        _ => {}
     }
 }
 
