@@ -17,6 +17,7 @@ mod escapes;
 mod examples;
 mod init;
 mod old_stores;
+mod pages;
 mod program;
 #[cfg(unix)]
 mod rerun;
