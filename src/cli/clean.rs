@@ -15,8 +15,14 @@ use crate::record::{Event, RunStatus, events_of};
 use crate::store::Store;
 use crate::ui::{self, Out};
 
+const AFTER_HELP: &str = "\
+Results go from the lists of all earlier runs too, except for what pinned and tagged runs used, and
+for what a stage of `pinned` took. A run with --remote may get them from there again. To compute a
+stage again and lose nothing: gfm-pipe run PIPELINE --force STAGE";
+
 /// Arguments of `clean`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// Stages of earlier runs, by name
     #[arg(value_name = "STAGE", required = true)]
@@ -36,6 +42,7 @@ pub struct Args {
 
 /// A stage of a run.
 struct Used {
+    run: String,
     stage: String,
     op: String,
     key: Option<Key>,
@@ -45,6 +52,7 @@ struct Used {
 fn used(store: &Store, run: &PastRun) -> Vec<Used> {
     let journal = &run.journal;
     let ended = journal.stages.iter().map(|record| Used {
+        run: journal.run.clone(),
         stage: record.name.clone(),
         op: record.op.clone(),
         key: record.key.clone(),
@@ -56,6 +64,7 @@ fn used(store: &Store, run: &PastRun) -> Vec<Used> {
         let events = events.unwrap_or_default().into_iter();
         out.extend(events.filter_map(|recorded| match recorded.event {
             Event::StageStarted { stage, op, key, .. } => Some(Used {
+                run: journal.run.clone(),
                 stage,
                 op,
                 key: Some(key),
@@ -108,6 +117,25 @@ pub fn clean(args: &Args, out: &Out) -> CliResult<()> {
     }
     let garbage = store.garbage_of(&keys, args.items)?;
     out.line(&remove(&store, &garbage, 0, args.dry_run)?);
+    let has_lost = |s: &&&Used| {
+        let path = s.key.as_ref().map(|key| store.manifest_path(key.as_str()));
+        path.is_some_and(|path| garbage.stages.contains(&path))
+    };
+    let losing: BTreeSet<&str> = asked
+        .iter()
+        .filter(has_lost)
+        .map(|s| s.run.as_str())
+        .collect();
+    if !losing.is_empty() {
+        let (verb, count) = (
+            if args.dry_run { "would be" } else { "are" },
+            losing.len() as u64,
+        );
+        out.line(&format!(
+            "results of {} {verb} gone: `show`, `ask` and `runs` lack them until a run makes them again",
+            ui::number(count, "run")
+        ));
+    }
     if !keeping.is_empty() {
         out.line(&format!(
             "kept what {} used: {}",

@@ -133,7 +133,7 @@ pub struct Select {
     pub force: Vec<String>,
     /// Run what earlier runs of the pipeline left undone: stages that failed when they were last
     /// asked for, or were not started; what they need must be in the store
-    #[arg(long, conflicts_with_all = ["only", "from", "until"])]
+    #[arg(long, conflicts_with_all = ["only", "from", "until", "force"])]
     pub retry_failed: bool,
 }
 

@@ -94,7 +94,7 @@ fn changes(store: &Store, stage: &Explained, counts: &ItemCounts, out: &mut Stri
     let before = before.and_then(|key| store.manifest(key).ok().flatten());
     let (Some(before), Some(now)) = (items(before.as_ref()), items(stage.manifest.as_ref())) else {
         if counts.before.is_some() {
-            let text = "  their names are not known any more: `gc` has removed the run before";
+            let text = "  their names are not known any more: `gc` or `clean` has removed them";
             line(out, format_args!("{text}"));
         }
         return;

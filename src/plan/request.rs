@@ -55,7 +55,7 @@ pub enum RequestError {
         hint: String,
     },
     /// A stage to force that is not selected.
-    #[error("--force {0}: --only, --from, --until or --retry-failed leave this stage out")]
+    #[error("--force {0}: --only, --from or --until leave this stage out")]
     ForcedNotSelected(String),
     /// Two stages that write to the same place outside the store.
     #[error("stages `{first}` and `{second}` both write to {}", place.display())]

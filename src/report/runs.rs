@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gfm_pipe_eval::shown::headline_metric;
+use gfm_pipe_eval::systems::MODEL;
 use minijinja::context;
 use minijinja::value::Value;
 use serde::Serialize;
@@ -49,28 +50,31 @@ pub fn runs(store: &Store, runs: &[PastRun]) -> Result<String, ReportError> {
     let journals = || runs.iter().map(|run| &run.journal);
     let metrics: Vec<_> = journals().map(|j| diff::metrics(store, j)).collect();
     let made: Vec<_> = journals().map(|j| diff::made_of(store, j)).collect();
-    let main = format!(" {}", headline_metric());
     let names: BTreeSet<&String> = metrics.iter().flat_map(BTreeMap::keys).collect();
-    let mut columns: Vec<Column> = names
+    let differing = differing(&made);
+    let mut columns: Vec<Column> = differing
         .iter()
         .map(|name| Column {
             name: (*name).clone(),
-            shown: name.ends_with(&main),
+            // A change of data is seen by digests, which say little, and operators rarely change.
+            shown: !name.contains(" file ") && !name.ends_with(" (operator)"),
         })
         .collect();
-    let differing = differing(&made);
-    columns.extend(differing.iter().map(|name| Column {
+    // Where there is a model, other systems are asked for by those who want to see them.
+    let main = format!(" {}", headline_metric());
+    let of_model = format!(": {} ", MODEL.name);
+    let modelled = names.iter().any(|name| name.contains(&of_model));
+    columns.extend(names.iter().map(|name| Column {
         name: (*name).clone(),
-        // A change of data is seen by digests, which say little, and operators rarely change.
-        shown: !name.contains(" file ") && !name.ends_with(" (operator)"),
+        shown: name.ends_with(&main) && (!modelled || name.contains(&of_model)),
     }));
     let rows: Vec<Row> = runs
         .iter()
         .zip(metrics.iter().zip(&made))
         .map(|(run, (metrics, made))| {
-            let figures = names.iter().map(|name| figure(metrics.get(*name)));
             let values = differing.iter().map(|name| value(made.get(*name)));
-            row(store, run, figures.chain(values).collect())
+            let figures = names.iter().map(|name| figure(metrics.get(*name)));
+            row(store, run, values.chain(figures).collect())
         })
         .collect();
     page(
