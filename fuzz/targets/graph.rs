@@ -18,7 +18,11 @@ fuzz_target!(|bytes: &[u8]| {
         let rows = |port: &str, table: &str| done.port(port).rows(table).unwrap_or_default();
         let text = String::from_utf8_lossy(bytes);
         let lines = text.replace("\r\n", "\n").replace('\r', "\n");
-        let lines = lines.strip_suffix('\n').unwrap_or(&lines).split('\n').count();
+        let lines = lines
+            .strip_suffix('\n')
+            .unwrap_or(&lines)
+            .split('\n')
+            .count();
         assert!(rows("triples", "triples") + rows("rejects", "rejects") <= lines);
     });
 });
