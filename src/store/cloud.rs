@@ -41,7 +41,12 @@ pub(super) fn cloud(
         why,
     };
     let url = Url::parse(address).map_err(|e| wrong(e.to_string()))?;
-    let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|e| wrong(e.to_string()))?;
+    let unknown = || wrong(format!("`{}://` is not known", url.scheme()));
+    // Behind `https`, the host says which cloud it is.
+    let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|e| match url.scheme() {
+        "http" | "https" => wrong(e.to_string()),
+        _ => unknown(),
+    })?;
     // Client options first: the user's options come later and override them.
     macro_rules! client_of {
         ($builder:ty, $prefix:literal) => {{
@@ -65,7 +70,7 @@ pub(super) fn cloud(
         ObjectStoreScheme::AmazonS3 => client_of!(AmazonS3Builder, "AWS_"),
         ObjectStoreScheme::GoogleCloudStorage => client_of!(GoogleCloudStorageBuilder, "GOOGLE_"),
         ObjectStoreScheme::MicrosoftAzure => client_of!(MicrosoftAzureBuilder, "AZURE_"),
-        _ => return Err(wrong(format!("`{}://` is not known", url.scheme()))),
+        _ => return Err(unknown()),
     };
     Ok((objects, prefix))
 }
