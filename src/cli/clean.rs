@@ -90,7 +90,7 @@ pub fn clean(args: &Args, out: &Out) -> CliResult<()> {
         .flat_map(|run| used(&store, run))
         .collect();
     if let (true, Some(pipeline)) = (stages.is_empty(), &args.of) {
-        let e = CliError::usage(format!("there is no run of a pipeline `{pipeline}`"));
+        let e = CliError::usage(format!("pipeline `{pipeline}` has not run in this store"));
         return Err(e.hint("gfm-pipe runs lists them"));
     }
     let known: BTreeSet<&str> = stages.iter().map(|s| s.stage.as_str()).collect();

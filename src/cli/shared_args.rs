@@ -139,8 +139,8 @@ pub struct Select {
 
 impl Select {
     /// The request in the form that the planner takes. Paths are relative to the process's working
-    /// directory, which `-C` has set. `None` where `--retry-failed` has nothing to do, which `err`
-    /// is told.
+    /// directory, which `-C` has set. `None` where `--retry-failed` has nothing to do; a
+    /// message then goes to `err`.
     pub fn request(
         &self,
         pipeline: &Pipeline,

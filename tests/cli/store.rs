@@ -26,6 +26,12 @@ fn two_runs() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
+/// The runs of the store, as `runs --json` lists them.
+fn listed(path: &std::path::Path) -> serde_json::Value {
+    let json = stdout(&toy(path, &["runs", "--json"]).output().unwrap());
+    serde_json::from_str(&json).unwrap()
+}
+
 fn settings() -> insta::Settings {
     let mut settings = filters();
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[when]");
@@ -280,8 +286,7 @@ fn clean_leaves_everything_else_alone() {
     let (_dir, path) = two_runs();
     told(&mut toy(&path, &["tag", "latest", "prod"]));
     let stages = path.join(".gfm-pipe/stages");
-    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
-    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let runs = listed(&path);
     // A damaged manifest may still name objects that somebody wants to save.
     let damaged = stages.join(format!(
         "{}.json",
@@ -314,8 +319,7 @@ fn clean_leaves_everything_else_alone() {
 #[test]
 fn clean_keeps_what_cannot_be_computed_again() {
     let (_dir, path) = two_runs();
-    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
-    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let runs = listed(&path);
     let run = runs[0]["run"].as_str().unwrap();
     let yaml = format!(
         "name: later\nstages: {{old: {{op: pinned, with: {{run: {run}, port: n.counts, kind: counts}}}}}}"
@@ -345,8 +349,7 @@ fn clean_finds_what_a_killed_run_was_working_on() {
     fs::write(path.join("a.txt"), "one\n").unwrap();
     fs::write(path.join("p.yaml"), YAML).unwrap();
     told(&mut toy(&path, &["run", "p.yaml"]));
-    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
-    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let runs = listed(&path);
     let key = runs[0]["stages"][2]["key"].as_str().unwrap();
     kill_at(&path, "n");
     let work = path.join(format!(".gfm-pipe/work/{key}"));
@@ -449,8 +452,7 @@ fn every_subcommand_gets_a_manual_page() {
 #[test]
 fn show_says_which_runs_table_it_shows() {
     let (_dir, path) = two_runs();
-    let json = stdout(&toy(&path, &["runs", "--json"]).output().unwrap());
-    let runs: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let runs = listed(&path);
     let name = |i: usize| runs[i]["run"].as_str().unwrap().to_owned();
     let second = told(&mut toy(&path, &["show", "n"]));
     assert!(!second.contains("--- stderr"), "{second}");
