@@ -17,6 +17,7 @@ pub mod ranks;
 pub mod record;
 pub mod registry;
 pub mod report;
+mod silent;
 pub mod spec;
 pub mod store;
 pub mod ui;

@@ -14,6 +14,7 @@ pub use gfm_pipe_index::preview;
 pub use gfm_pipe_kg::audit as audit_tables;
 pub use gfm_pipe_kg::layout;
 pub use gfm_pipe_kg::sizes;
+pub use gfm_pipe_llm::Line as AnswerLine;
 
 /// Every built-in operator, in the order `gfm-pipe ops` lists them.
 pub fn builtin() -> Vec<OpEntry> {

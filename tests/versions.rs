@@ -12,6 +12,8 @@
 mod content;
 #[path = "versions/judge.rs"]
 mod judge;
+#[path = "versions/model.rs"]
+mod model;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,6 +28,7 @@ use gfm_pipe::registry::builtin;
 use gfm_pipe::spec::{LoadOptions, Pipeline, load};
 use gfm_pipe::store::Store;
 use gfm_pipe_api::{Cancel, Operator as _};
+use gfm_pipe_testing::ModelServer;
 use serde_json::{Value, json};
 
 use content::{Content, TOLERANCE, scrambled};
@@ -69,11 +72,14 @@ fn give_weights(from: &Path, to: &Path) {
 fn everything() -> Golden {
     let dir = tempfile::tempdir().unwrap();
     let place = |name: &str| dir.path().join(name).display().to_string();
+    let server = ModelServer::start(model::answer).unwrap();
+    let mut vars = ["shape", "given", "files", "dataset"]
+        .map(|name| (name.to_owned(), place(name)))
+        .to_vec();
+    vars.push(("model_server".to_owned(), server.base_url()));
     let opts = LoadOptions {
         base: root(),
-        vars: ["shape", "given", "files", "dataset"]
-            .map(|name| (name.to_owned(), place(name)))
-            .to_vec(),
+        vars,
         ..LoadOptions::default()
     };
     let file = Path::new("tests/versions/pipeline.yaml");

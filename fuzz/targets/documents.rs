@@ -17,8 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
     let ending = ENDINGS[usize::from(*first) % ENDINGS.len()];
     let out = folder().join("out");
     with_file(&format!("document.{ending}"), rest, |path| {
-        let split = [None, Some(60)][usize::from(*first >> 7)];
-        let params = serde_json::json!({"path": path, "split": {"words": split}});
+        let split = match *first >> 7 {
+            0 => serde_json::json!("none"),
+            _ => serde_json::json!({"tokens": 60}),
+        };
+        let params = serde_json::json!({"path": path, "split": split});
         // A folder without a single document is refused with a message that names the file.
         if let Err(e) = local::run::<IngestDocuments>(&out, &params, BTreeMap::new()) {
             assert!(e.to_string().contains("document"), "{e}");

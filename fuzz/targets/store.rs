@@ -37,6 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
     let extent = Extent {
         checkpoints: true,
         items: false,
+        answers: false,
     };
     if let Ok(garbage) = store.garbage(&BTreeSet::new(), extent) {
         let _ = store.remove(&garbage);

@@ -12,7 +12,7 @@
 The work is done by the program `gfm-pipe`, which comes with this package.
 """
 
-from gfm_pipe._answer import Answer, Document, Path, Start, Step
+from gfm_pipe._answer import Answer, Cited, Document, Path, Start, Step
 from gfm_pipe._errors import Error, Interrupted, QuestionError, RunError, UsageError
 from gfm_pipe._program import program, version
 from gfm_pipe._retriever import Retriever
@@ -21,6 +21,7 @@ from gfm_pipe._tables import Table, table
 
 __all__ = [
     "Answer",
+    "Cited",
     "Document",
     "Error",
     "Interrupted",

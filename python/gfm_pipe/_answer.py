@@ -87,6 +87,21 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Cited:
+    """An answer in words, by a language model, with the documents that it relies on."""
+
+    #: The answer; empty where the documents do not say it.
+    text: str
+    #: How the model came to it.
+    reasoning: str
+    #: Numbers of the documents that it cites, and their titles.
+    documents: list[int]
+    titles: list[str]
+    #: The name of the language model.
+    model: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """The answer to a question."""
 
@@ -103,6 +118,8 @@ class Answer:
     documents: list[Document]
     #: The documents that `why_not` named.
     why_not: list[Document] = field(default_factory=list)
+    #: The answer in words, where it was asked for and the model gave one.
+    answer: Cited | None = None
     #: The JSON object that this was made of.
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -115,6 +132,7 @@ class Answer:
             start=[_read(Start, start) for start in value["start"]],
             documents=[_document(found) for found in value["documents"]],
             why_not=[_document(found) for found in value.get("why_not", [])],
+            answer=None if (cited := value.get("answer")) is None else _read(Cited, cited),
             raw=value,
         )
 

@@ -78,16 +78,19 @@ class Retriever:
         paths: int = 3,
         source: str | None = None,
         why_not: str | Sequence[str] = (),
+        answer: bool = False,
     ) -> Answer:
         """Answers a question in plain words.
 
         `k` is the number of documents and `paths` the most paths for each; `source` is a pattern
         that files of documents must match (`reports/*.md`), and `why_not` names further documents
-        to report with their ranks, by title or number.
+        to report with their ranks, by title or number. With `answer`, the language model of the
+        stage (`llm`) also answers in words.
 
         Raises `QuestionError` where one of these is wrong.
         """
-        return Answer.of(self._post("/ask", _wanted(question, k, paths, source, why_not)))
+        wanted = _wanted(question, k, paths, source, why_not, answer)
+        return Answer.of(self._post("/ask", wanted))
 
     def ask_all(
         self,
@@ -96,16 +99,17 @@ class Retriever:
         k: int = 5,
         paths: int = 3,
         source: str | None = None,
+        answer: bool = False,
     ) -> list[Answer | QuestionError]:
         """Answers many questions, in order. One that cannot be answered has its error in the
-        answer's place.
+        answer's place. The options are those of `ask`.
         """
         if isinstance(questions, str):
             raise UsageError("`ask_all` takes a list of questions; `ask` takes one")
         answers: list[Answer | QuestionError] = []
         for first in range(0, len(questions), BATCH):
             some = questions[first : first + BATCH]
-            wanted = [_wanted(question, k, paths, source, ()) for question in some]
+            wanted = [_wanted(question, k, paths, source, (), answer) for question in some]
             for given in self._post("/ask/batch", {"questions": wanted})["answers"]:
                 error = given.get("error")
                 answers.append(Answer.of(given) if error is None else QuestionError(_said(error)))
@@ -113,7 +117,7 @@ class Retriever:
 
     def about(self) -> dict[str, Any]:
         """What the retriever is made of: `system`, `documents`, `nodes`, `triples`, `encoder`,
-        `examples`.
+        `examples`, and `model` where a language model answers in words.
         """
         about: dict[str, Any] = self._send("GET", "/about")
         return about
@@ -161,7 +165,12 @@ class Retriever:
 
 
 def _wanted(
-    question: str, k: int, paths: int, source: str | None, why_not: str | Sequence[str]
+    question: str,
+    k: int,
+    paths: int,
+    source: str | None,
+    why_not: str | Sequence[str],
+    answer: bool,
 ) -> dict[str, Any]:
     if not isinstance(question, str):
         raise QuestionError(f"a question is a text, and this is {question!r}")
@@ -173,6 +182,8 @@ def _wanted(
         wanted["source"] = source
     if why_not:
         wanted["why_not"] = [why_not] if isinstance(why_not, str) else list(why_not)
+    if answer:
+        wanted["answer"] = True
     return wanted
 
 

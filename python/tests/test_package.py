@@ -172,6 +172,9 @@ class Package(unittest.TestCase):
 
     def test_wrong_questions_are_errors_and_the_next_one_is_answered(self):
         retriever = self.retriever()
+        # The retriever of these tests has no language model, and the message says how to set one.
+        with self.assertRaisesRegex(gfm_pipe.QuestionError, "llm"):
+            retriever.ask("Which river flows into the Elbe?", answer=True)
         for options in [{"k": 0}, {"source": "none*"}, {"why_not": ["nothing"]}]:
             with self.assertRaises(gfm_pipe.QuestionError):
                 retriever.ask("river", **options)

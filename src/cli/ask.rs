@@ -41,6 +41,10 @@ pub struct Args {
     /// Report the rank of this document too, by its title or number; may be given several times
     #[arg(long, value_name = "DOCUMENT")]
     why_not: Vec<String>,
+    /// Also answer in words, by the language model of the stage (`llm`), with the documents that it
+    /// relies on
+    #[arg(long)]
+    answer: bool,
     /// One JSON object, for programs
     #[arg(long)]
     json: bool,
@@ -64,6 +68,7 @@ impl Args {
             paths: self.paths as usize,
             source: self.source.clone(),
             why_not: self.why_not.clone(),
+            answer: self.answer,
         }
     }
 }

@@ -22,6 +22,10 @@ pub struct Args {
     /// again computes them all
     #[arg(long, visible_alias = "cache")]
     items: bool,
+    /// Remove answers of language models too, which cost money: those that no kept run used, and
+    /// with --items all of them
+    #[arg(long)]
+    answers: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -52,6 +56,7 @@ pub fn gc(args: &Args, out: &Out) -> CliResult<()> {
         Extent {
             checkpoints: args.checkpoints,
             items: args.items,
+            answers: args.answers,
         },
     )?;
     let old: Vec<&str> = old.iter().map(|(_, r)| r.journal.run.as_str()).collect();

@@ -4,6 +4,7 @@
 //! standard output, messages about them to standard error; no decisions are made here that a
 //! program using the library would have to make again.
 
+mod answers;
 mod ask;
 mod audit;
 mod clean;
@@ -122,6 +123,8 @@ enum Verb {
     Gc(gc::Args),
     /// Remove what is kept of a stage, so that the next run computes it again
     Clean(clean::Args),
+    /// Print the answers of language models that a run used
+    Answers(answers::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Write manual pages, one for each subcommand
@@ -235,6 +238,7 @@ fn dispatch(verb: Verb, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<u8> 
         Verb::Verify(args) => return verify::verify(&args, out),
         Verb::Gc(args) => gc::gc(&args, out)?,
         Verb::Clean(args) => clean::clean(&args, out)?,
+        Verb::Answers(args) => answers::answers(&args, out, err)?,
         Verb::Completions(args) => completions::completions(&args, out),
         Verb::Man(args) => man::man(&args, out)?,
         Verb::Show(args) => show::show(&args, ops, out, err)?,

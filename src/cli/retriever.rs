@@ -8,9 +8,7 @@ use clap::Args;
 use gfm_pipe_api::answer::Answers;
 use gfm_pipe_api::items::Items;
 use gfm_pipe_api::schema::nearest;
-use gfm_pipe_api::{
-    Artifact, Cancel, Context, Level, Nowhere, OpEntry, OpError, Reporter, ranks, shell,
-};
+use gfm_pipe_api::{Artifact, Cancel, Context, Nowhere, OpEntry, OpError, ranks, shell};
 use serde_json::Value;
 
 use super::error::{CliError, CliResult};
@@ -19,6 +17,7 @@ use super::shared_args::Common;
 use crate::plan::{Request, Verdict, prepare};
 use crate::record::{JournalFile, StageRecord};
 use crate::report::Run;
+use crate::silent::Silent;
 use crate::spec::{Pipeline, Stage};
 use crate::store::{Manifest, Store};
 use crate::ui::Out;
@@ -279,7 +278,9 @@ impl Found {
             workdir: PathBuf::new(),
             items: Items::nowhere(),
             device: "cpu".to_owned(),
-            environment: BTreeMap::new(),
+            environment: std::env::vars_os().collect(),
+            offline: false,
+            requests: None,
             ranks: ranks::single(),
         };
         self.op.answers(self.params, &ctx).map_err(|e| refused(&e))
@@ -289,15 +290,4 @@ impl Found {
 /// An error of a retriever, for the user.
 pub fn refused(e: &OpError) -> CliError {
     CliError::failed(e.to_string()).hint_opt(e.advice())
-}
-
-/// Loading takes a moment and says nothing.
-struct Silent;
-
-impl Reporter for Silent {
-    fn progress(&self, _: u64, _: u64, _: &str, _: &str) {}
-    fn message(&self, _: Level, text: &str) {
-        tracing::debug!("{text}");
-    }
-    fn resumed_at(&self, _: u64) {}
 }

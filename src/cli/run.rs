@@ -52,6 +52,10 @@ pub struct Args {
     /// Let stages run programs the pipeline names (operator `exec`); it is no sandbox
     #[arg(long)]
     allow_exec: bool,
+    /// Ask nothing over the network besides the remote: models that were not downloaded and answers
+    /// of language models that are not stored are errors
+    #[arg(long)]
+    offline: bool,
     /// Take from the remote, give it nothing
     #[arg(long)]
     no_push: bool,
@@ -278,6 +282,7 @@ fn options(
         device,
         allow_exec: args.allow_exec,
         environment: std::env::vars_os().collect(),
+        offline: args.offline,
         lead,
         recorded: true,
     })

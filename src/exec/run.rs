@@ -39,6 +39,8 @@ pub struct RunOptions {
     /// The environment variables that such programs may get: `PATH`, and those that are declared
     /// for them.
     pub environment: Environment,
+    /// Whether stages use what is stored and ask nothing over the network.
+    pub offline: bool,
     /// The other ranks that compute stages together with this process, where there are any.
     pub lead: Option<Arc<Lead>>,
     /// Whether the run is recorded for later: it then has a journal, and `gc` keeps what it used.
@@ -60,6 +62,7 @@ impl Default for RunOptions {
             device: "auto".to_owned(),
             allow_exec: false,
             environment: Environment::new(),
+            offline: false,
             lead: None,
             recorded: true,
         }
@@ -251,7 +254,9 @@ pub fn run(
     if let Some(remote) = &request.remote {
         tell(remote, sink.as_ref());
     }
-    fetch(pipeline, &mut prepared, &request.base, sink, cancel);
+    if !options.offline {
+        fetch(pipeline, &mut prepared, &request.base, sink, cancel);
+    }
 
     let roles = std::mem::take(&mut prepared.roles);
     let shared = shared(pipeline, prepared, options, &recording, cancel);
@@ -337,6 +342,7 @@ fn shared(
             device: options.device.clone(),
             allow_exec: options.allow_exec,
             environment: options.environment.clone(),
+            offline: options.offline,
             lead: options.lead.clone(),
             troubles,
             opened: opened(pipeline, &prepared.plan),

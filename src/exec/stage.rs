@@ -61,6 +61,8 @@ pub(super) struct StageRunner {
     pub(super) allow_exec: bool,
     /// The environment variables that such programs may get.
     pub(super) environment: Environment,
+    /// Whether nothing may be asked over the network.
+    pub(super) offline: bool,
     /// The other ranks, where there are some.
     pub(super) lead: Option<Arc<Lead>>,
     /// Stages that cannot run, with the reasons, such as missing files.
@@ -421,6 +423,8 @@ impl StageRunner {
             items: self.items(stage, workdir),
             device: self.device.clone(),
             environment: self.environment.clone(),
+            offline: self.offline,
+            requests: None,
             ranks: ranks::single(),
         }
     }

@@ -5,9 +5,14 @@
 //! key; [`Planner::walk`] says so instead of guessing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gfm_pipe_api::{Artifact, Estimate, OpError, Operator};
+use gfm_pipe_api::items::Items;
+use gfm_pipe_api::{
+    Artifact, Cancel, Context, Environment, Estimate, Nowhere, OpError, Operator, RequestCount,
+    Requests, ranks,
+};
 
 use super::explain::{LastEnd, LastLook, Reason, differences, own_differences};
 use super::files::{FileTrouble, Files, Seen};
@@ -15,6 +20,7 @@ use super::fingerprint::{Ingredients, InputId, Key};
 use super::request::Request;
 use super::select::{Role, order};
 use crate::pinned::{self, Found, Pinned};
+use crate::silent::Silent;
 use crate::spec::{Pipeline, Stage};
 use crate::store::{Lookup, Manifest, Remote, Store, StoreError};
 
@@ -299,6 +305,7 @@ impl Planner {
                 key,
                 on_gpu: stage.op.on_gpu,
                 estimate: self.estimate(stage, &verdict, &known),
+                requests: self.requests(stage, &verdict, &known),
                 verdict,
             };
             plans.insert(i, plan);
@@ -318,6 +325,45 @@ impl Planner {
         let estimate = stage.op.estimate(stage.params.clone(), &inputs, device);
         // An error is ignored here: the run reports what is wrong with an input.
         estimate.ok().flatten()
+    }
+
+    /// How many answers of a language model a stage that would run needs, where it can be counted.
+    fn requests(
+        &self,
+        stage: &Stage,
+        verdict: &Verdict,
+        known: &Known<'_>,
+    ) -> Option<RequestCount> {
+        self.estimates.as_deref()?;
+        let runs = matches!(verdict, Verdict::Run(_) | Verdict::Depends(_));
+        if !runs || !stage.op.asks_model(&stage.params).ok()? {
+            return None;
+        }
+        let (inputs, waits) = inputs_of(stage, known);
+        if !waits.is_empty() {
+            return None;
+        }
+        let requests = Arc::new(Requests::default());
+        let ctx = Context {
+            stage: stage.name.clone(),
+            inputs,
+            outputs: Arc::new(Nowhere),
+            reporter: Arc::new(Silent),
+            cancel: Cancel::default(),
+            base: self.files.base().to_owned(),
+            workdir: PathBuf::new(),
+            items: Items::read_only(self.store.items_root(), String::new()),
+            device: "cpu".to_owned(),
+            environment: Environment::new(),
+            offline: true,
+            requests: Some(Arc::clone(&requests)),
+            ranks: ranks::single(),
+        };
+        // Other errors are ignored here: the run reports them.
+        match stage.op.run(stage.params.clone(), &ctx) {
+            Ok(()) | Err(OpError::Cancelled) => Some(requests.counted()),
+            Err(OpError::Failed(_)) => None,
+        }
     }
 
     fn judge(
@@ -391,6 +437,8 @@ pub struct StagePlan {
     pub on_gpu: bool,
     /// An estimate of what running it needs on the requested device, where one can be made.
     pub estimate: Option<Estimate>,
+    /// How many answers of a language model it needs, where that can be counted.
+    pub requests: Option<RequestCount>,
 }
 
 /// What would happen to a stage.

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use gfm_pipe_api::items::Items;
 use gfm_pipe_api::{
-    Artifact, Cancel, Context, ErrorKind, Level, Nowhere, OpEntry, OpError, OpResult, Reporter,
-    ranks,
+    Artifact, Cancel, Context, ErrorKind, Nowhere, OpEntry, OpError, OpResult, ranks,
 };
 use gfm_pipe_ranks::{Order as RankOrder, Team};
 use serde_json::Value;
 
 use super::order::Order;
 use crate::plan::{Files, Seen};
+use crate::silent::Silent;
 use crate::store::{MadeOn, Store};
 
 const POLL: Duration = Duration::from_millis(50);
@@ -155,6 +155,8 @@ impl Helper<'_> {
             ),
             device: self.device.to_owned(),
             environment: std::env::vars_os().collect(),
+            offline: false,
+            requests: None,
             ranks,
         };
         let ended = AtomicBool::new(false);
@@ -180,17 +182,4 @@ impl Helper<'_> {
             _ => result,
         }
     }
-}
-
-/// The reporter of the other ranks: it says nothing, because rank 0 says the same.
-struct Silent;
-
-impl Reporter for Silent {
-    fn progress(&self, _: u64, _: u64, _: &str, _: &str) {}
-
-    fn message(&self, _: Level, text: &str) {
-        tracing::debug!("{text}");
-    }
-
-    fn resumed_at(&self, _: u64) {}
 }

@@ -36,16 +36,12 @@ fn tables(store: &Store, journal: &JournalFile) -> Vec<(String, RecordBatch)> {
     out
 }
 
-fn is_main(m: &ui::MetricRow<'_>) -> bool {
-    m.group == "all" && m.target == "document" && ui::is_main(m.metric)
-}
-
 /// Main metrics of a run over all questions, keyed by `STAGE: DATASET, SPLIT: SYSTEM (RANKER)
 /// METRIC`. Metrics whose artifacts are gone are left out.
 pub fn metrics(store: &Store, journal: &JournalFile) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     for (stage, batch) in tables(store, journal) {
-        let rows = ui::metric_rows(&batch).into_iter().filter(is_main);
+        let rows = ui::metric_rows(&batch).into_iter().filter(ui::is_main);
         out.extend(rows.map(|m| {
             let (name, set) = (m.name(), format!("{}, {}", m.dataset, m.split));
             (format!("{stage}: {set}: {name} {}", m.metric), m.value)
@@ -94,7 +90,8 @@ pub fn headline(store: &Store, journal: &JournalFile) -> Option<Headline> {
 
 fn first(stage: &str, batch: &RecordBatch) -> Option<Headline> {
     let rows = ui::metric_rows(batch);
-    let mut rows = rows.iter().filter(|m| is_main(m) && m.system == "model");
+    let is_model = |m: &&ui::MetricRow<'_>| m.target == "document" && m.system == "model";
+    let mut rows = rows.iter().filter(|m| ui::is_main(m) && is_model(m));
     let m = rows.find(|m| m.metric == headline_metric())?;
     Some(Headline {
         stage: stage.to_owned(),

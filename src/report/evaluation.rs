@@ -1,6 +1,6 @@
 //! The results of an `evaluate` stage as tables and charts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use arrow::array::Array;
 use gfm_pipe_api::columns;
@@ -139,7 +139,7 @@ pub(super) struct Figures {
     pub systems: Vec<System>,
     /// The largest number of questions that any system could not be asked.
     pub unasked: u64,
-    groups: Vec<String>,
+    pub groups: Vec<String>,
     of: BTreeMap<(String, String, String), Value>,
 }
 
@@ -168,11 +168,16 @@ impl Figures {
     }
 }
 
-fn figures(run: &Run<'_>, place: (&str, &str)) -> Result<Figures, Lacking> {
+/// Reads the figures of a target.
+pub(super) fn figures(
+    run: &Run<'_>,
+    place: (&str, &str),
+    target: &str,
+) -> Result<Figures, Lacking> {
     let table = run.table(place, "metrics")?;
     let mut out = Figures::default();
     for m in metric_rows(&table) {
-        if m.target != "document" {
+        if m.target != target {
             continue;
         }
         (out.dataset, out.split) = (m.dataset.to_owned(), m.split.to_owned());
@@ -198,13 +203,14 @@ pub(super) fn interval((low, high): (f64, f64)) -> String {
     format!("{low:.3} to {high:.3}")
 }
 
-struct Column<'a> {
-    group: &'a str,
-    metric: &'a str,
+/// A metric of a group of questions.
+pub(super) struct Column<'a> {
+    pub group: &'a str,
+    pub metric: &'a str,
 }
 
 /// One row for each system that has any of the columns' values.
-fn rows(f: &Figures, systems: &[&System], columns: &[Column<'_>]) -> Vec<Row> {
+pub(super) fn rows(f: &Figures, systems: &[&System], columns: &[Column<'_>]) -> Vec<Row> {
     let best: Vec<f64> = columns
         .iter()
         .map(|c| {
@@ -235,9 +241,14 @@ fn rows(f: &Figures, systems: &[&System], columns: &[Column<'_>]) -> Vec<Row> {
         .collect()
 }
 
-/// One group's values of the headline metric, by system.
-fn group_row(f: &Figures, systems: &[&System], group: &str, n: u64) -> Row {
-    let value = |s: &System| f.get(&s.name, group, headline_metric());
+/// One group's values of a metric, by system.
+pub(super) fn group_row(
+    f: &Figures,
+    systems: &[&System],
+    (group, metric): (&str, &str),
+    n: u64,
+) -> Row {
+    let value = |s: &System| f.get(&s.name, group, metric);
     let real = systems.iter().filter(|s| !s.is_ceiling());
     let values = real.filter_map(|s| value(s)).map(|v| v.value);
     let best = values.fold(0.0, f64::max);
@@ -283,7 +294,7 @@ fn chart(f: &Figures, systems: &[&System], metric: &'static str) -> Chart {
 /// # Errors
 /// When its tables are gone, or were written by another version.
 pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lacking> {
-    let f = figures(run, (stage, port))?;
+    let f = figures(run, (stage, port), "document")?;
     if f.systems.is_empty() {
         return Err(format!(
             "{stage}: there were no questions, nothing was measured"
@@ -313,7 +324,7 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
             "{system} has a filtered {hits} of {value:.3}; no ranking at all can have a {recall} above {ceiling:.3}"
         ))
     });
-    let (first, comparisons) = comparisons(run, stage, whole)?;
+    let (first, comparisons) = comparisons(run, stage, whole, &names(&DRAWN))?;
     let like = |s: &&System| f.systems.first().is_some_and(|first| s.like(first));
     let (main, others): (Vec<&System>, Vec<&System>) = f.systems.iter().partition(like);
     let questions = n(whole).unwrap_or(0);
@@ -336,7 +347,7 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
         group_rows: f
             .groups
             .iter()
-            .map(|g| group_row(&f, &main, g, n(g).unwrap_or(0)))
+            .map(|g| group_row(&f, &main, (g, headline_metric()), n(g).unwrap_or(0)))
             .collect(),
         group_systems: main.iter().map(|s| s.name.clone()).collect(),
         first,
@@ -347,12 +358,13 @@ pub fn read(run: &Run<'_>, stage: &str, port: &str) -> Result<Evaluation, Lackin
     })
 }
 
-/// The first system compared with the others over all questions; empty if the stage compared
-/// nothing.
-fn comparisons(
+/// The first system compared with the others over all questions, by these metrics; empty if the
+/// stage compared nothing.
+pub(super) fn comparisons(
     run: &Run<'_>,
     stage: &str,
     whole: &str,
+    metrics: &[&str],
 ) -> Result<(String, Vec<Comparison>), Lacking> {
     let has = |m: &crate::store::Manifest| m.ports.contains_key("comparisons");
     if !run.manifests.get(stage).is_some_and(has) {
@@ -367,14 +379,13 @@ fn comparisons(
         let (difference, p) = (f64s("difference")?, f64s("p_holm")?);
         let (low, high) = (f64s("low")?, f64s("high")?);
         let (better, worse) = (columns::u64s(&t, "better")?, columns::u64s(&t, "worse")?);
-        let shown: BTreeSet<&str> = names(&DRAWN).into_iter().collect();
         let first = if t.num_rows() > 0 {
             system.value(0)
         } else {
             ""
         };
         let rows = (0..t.num_rows())
-            .filter(|i| group.value(*i) == whole && shown.contains(metric.value(*i)));
+            .filter(|i| group.value(*i) == whole && metrics.contains(&metric.value(*i)));
         let rows: Vec<Comparison> = rows
             .map(|i| {
                 let p = p.is_valid(i).then(|| p.value(i));

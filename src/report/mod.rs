@@ -7,6 +7,7 @@
 //! and artifacts alone. If a table is gone or was written by another version, the page says so in
 //! its place; the report does not fail.
 
+mod answers;
 mod audit;
 mod card;
 mod compare;
@@ -55,7 +56,15 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
     };
     let mut evaluations = Vec::new();
     let mut summaries = Vec::new();
+    let mut answered = Vec::new();
     for (stage, port) in run.of_kind("metrics") {
+        if run.has_port(&stage, "scores") {
+            match answers::read(&run, &stage) {
+                Ok(a) => answered.push(a),
+                Err(why) => keep(why),
+            }
+            continue;
+        }
         match evaluation::read(&run, &stage, &port) {
             Ok(e) => {
                 // A `compare` stage lists no documents.
@@ -133,6 +142,7 @@ pub fn report(store: &Store, journal: &JournalFile) -> Result<String, ReportErro
             trainings => of(&trainings),
             fusions => of(&fused),
             evaluations => evaluations,
+            answers => of(&answered),
             lacking => of(&lacking),
         },
     )

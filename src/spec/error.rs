@@ -54,7 +54,12 @@ impl fmt::Display for Place {
             Place::File(Origin { file, line, column }) => {
                 write!(f, "{}:{line}:{column}", shown_path(file))
             }
-            Place::Override(text) => f.write_str(&one_line(&crop(text))),
+            Place::Override(text) => match text.split_once('=') {
+                Some((name, _)) if may_hold_secret(text) => {
+                    write!(f, "{}=…", one_line(&crop(name)))
+                }
+                _ => f.write_str(&one_line(&crop(text))),
+            },
             Place::Whole(file) => f.write_str(&shown_path(file)),
         }
     }
@@ -193,7 +198,7 @@ impl SpecError {
             Source::Override(_) => (1, None),
             Source::File { lines, .. } => {
                 let line = lines.get(start.line);
-                let shown = (line.len() <= SHOWABLE).then(|| {
+                let shown = (line.len() <= SHOWABLE && !may_hold_secret(line)).then(|| {
                     let line: Vec<char> = line.chars().collect();
                     (show(&line, start.column - 1), line.len())
                 });
@@ -216,6 +221,17 @@ impl SpecError {
             shown,
         }
     }
+}
+
+/// Whether a line looks as if it held a key or a password, which must not get into a log.
+fn may_hold_secret(line: &str) -> bool {
+    let line = line.to_lowercase();
+    let words = ["api_key", "api-key", "apikey", "password", "secret", "sk-"];
+    let of_user = |(_, rest): (&str, &str)| {
+        let host = rest.split(['/', ' ', '"', '\'']).next();
+        host.is_some_and(|host| host.contains('@'))
+    };
+    words.iter().any(|word| line.contains(word)) || line.split_once("://").is_some_and(of_user)
 }
 
 fn show(line: &[char], before: usize) -> Shown {

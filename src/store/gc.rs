@@ -25,6 +25,8 @@ pub struct Extent {
     pub checkpoints: bool,
     /// All results of single items, those of kept stages too.
     pub items: bool,
+    /// Answers of language models too, which cost money, as far as the rest says.
+    pub answers: bool,
 }
 
 /// What would be removed.
@@ -105,12 +107,18 @@ impl Store {
             };
             out.live = self.live_items(&kept, &workdirs);
         }
-        for folder in items::folders(&self.items_root()) {
-            let dead = folder.dead(&out.live.needs(&folder));
-            out.items
-                .extend(dead.map_err(StoreError::io("read", folder.path()))?);
-        }
+        out.items = self.dead_items(&out.live, extent.answers)?;
         Ok(out)
+    }
+
+    /// The items that are not live. Answers that cost money are only among them if they may be.
+    fn dead_items(&self, live: &Live, answers: bool) -> Result<Vec<Dead>, StoreError> {
+        let folders = items::folders(&self.items_root()).into_iter();
+        let dead = folders.filter(|f| answers || !f.is_paid()).map(|folder| {
+            let dead = folder.dead(&live.needs(&folder));
+            dead.map_err(StoreError::io("read", folder.path()))
+        });
+        dead.filter_map(Result::transpose).collect()
     }
 
     /// What only the stages with these keys need, and their checkpoints; with `items`, also the
@@ -147,11 +155,7 @@ impl Store {
         if items {
             let live = self.live_items(&kept, &others);
             out.live = live.sparing_all_but(self.live_items(&gone, &own));
-            for folder in items::folders(&self.items_root()) {
-                let dead = folder.dead(&out.live.needs(&folder));
-                out.items
-                    .extend(dead.map_err(StoreError::io("read", folder.path()))?);
-            }
+            out.items = self.dead_items(&out.live, false)?;
         }
         out.work = own.into_iter().map(|f| (f.clone(), size(&f))).collect();
         Ok(out)

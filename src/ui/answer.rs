@@ -1,6 +1,6 @@
 //! An answer for people.
 
-use gfm_pipe_api::answer::{Answer, Found, Path, Start, Step, arrow};
+use gfm_pipe_api::answer::{Answer, Cited, Found, Path, Start, Step, arrow};
 use gfm_pipe_api::printable::one_line;
 
 use super::Look;
@@ -20,6 +20,9 @@ pub fn answer(answer: &Answer, look: Look) -> String {
             look.paint("33", "note:"),
             one_line(note)
         ));
+    }
+    if let Some(cited) = &answer.answer {
+        out.push_str(&in_words(cited, look));
     }
     if !answer.start.is_empty() {
         out.push_str(&format!("{}\n", look.paint("1", "started at")));
@@ -43,6 +46,28 @@ pub fn answer(answer: &Answer, look: Look) -> String {
         answer.system,
         duration(answer.seconds)
     ));
+    out
+}
+
+/// The answer of a language model, with the documents that it cites.
+fn in_words(cited: &Cited, look: Look) -> String {
+    let text = match cited.text.as_str() {
+        "" => "the documents do not say",
+        text => text,
+    };
+    let mut out = format!("{} {}\n", look.paint("1", "answer:"), short(text));
+    if !cited.reasoning.is_empty() {
+        out.push_str(&format!("  {}\n", one_line(&cited.reasoning)));
+    }
+    let titles: Vec<String> = cited.titles.iter().map(|title| short(title)).collect();
+    out.push_str(&match titles.len() {
+        0 => format!("  by {}, which cites no document\n\n", short(&cited.model)),
+        _ => format!(
+            "  by {}, from {}\n\n",
+            short(&cited.model),
+            titles.join("; ")
+        ),
+    });
     out
 }
 

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, UInt64Type};
 
+use gfm_pipe_eval::answers;
 use gfm_pipe_eval::shown::{MAIN, headline_metric, label, names};
 use gfm_pipe_eval::systems::MODEL;
 
 use super::text::{count, table};
 
-/// Whether a metric has a column in the closing tables.
-pub fn is_main(metric: &str) -> bool {
-    names(&MAIN).contains(&metric)
+/// Whether a row is in the closing tables, about all questions.
+pub fn is_main(m: &MetricRow<'_>) -> bool {
+    let columns = columns_of(m.target);
+    m.group == "all" && columns.is_some_and(|columns| columns.metrics.contains(&m.metric))
 }
 
 /// A row of a table of kind `metrics`.
@@ -105,58 +107,101 @@ struct Cells {
     n: u64,
 }
 
-/// Lines to print for every data set and split in tables of kind `metrics`, each given with its
-/// stage: first the systems with the main metrics over all questions, then the model by number of
-/// hops.
+/// The metrics of one target, as columns of a closing table.
+struct Columns {
+    metrics: Vec<&'static str>,
+    /// The one that is shown with its interval, and whose questions are counted.
+    headline: &'static str,
+    /// The one system whose groups are shown; `None`: those of all systems.
+    by_hops: Option<&'static str>,
+}
+
+/// The columns for a target; `None` where it has no closing table.
+fn columns_of(target: &str) -> Option<Columns> {
+    match target {
+        "document" => Some(Columns {
+            metrics: names(&MAIN),
+            headline: headline_metric(),
+            by_hops: Some(MODEL.name),
+        }),
+        answers::TARGET => Some(Columns {
+            metrics: answers::SHOWN.to_vec(),
+            headline: answers::SHOWN[0],
+            by_hops: None,
+        }),
+        _ => None,
+    }
+}
+
+/// A closing table.
+struct Closing {
+    columns: Columns,
+    rows: Vec<(String, Cells)>,
+}
+
+/// Lines to print for every data set, split and target in tables of kind `metrics`, each given with
+/// its stage: first the systems with the main metrics over all questions, then the model, or those
+/// that answer, by number of hops.
 pub fn metrics_tables(tables: &[(String, RecordBatch)]) -> Vec<String> {
-    let mut stages: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    let mut stages: BTreeMap<(String, String), BTreeSet<&str>> = BTreeMap::new();
     let set = |m: &MetricRow<'_>| format!("{}, {}", m.dataset, m.split);
     for (stage, batch) in tables {
         for m in metric_rows(batch) {
-            stages.entry(set(&m)).or_default().insert(stage);
+            let of = stages.entry((set(&m), m.target.to_owned())).or_default();
+            of.insert(stage);
         }
     }
     // Systems and groups keep the order of the table.
-    let mut splits: Vec<(String, Vec<(String, Cells)>)> = Vec::new();
+    let mut closing: Vec<(String, Closing)> = Vec::new();
     let rows = |(stage, batch)| metric_rows(batch).into_iter().map(move |m| (stage, m));
     for (stage, m) in tables.iter().map(|(s, b)| (s, b)).flat_map(rows) {
-        if m.target != "document" {
+        let Some(columns) = columns_of(m.target) else {
             continue;
-        }
-        let row = match (m.group, m.system) {
-            ("all", _) => m.name(),
-            (group, system) if system == MODEL.name && group.starts_with("hops=") => {
-                format!("  {}, {group}", m.name())
-            }
+        };
+        let by_hops = columns.by_hops.is_none_or(|system| system == m.system);
+        let row = match m.group {
+            "all" => m.name(),
+            group if by_hops && group.starts_with("hops=") => format!("  {}, {group}", m.name()),
             _ => continue,
         };
         // Two evaluations on the same questions are told apart by their stages.
-        let set = match (set(&m), stages.get(&set(&m)).map_or(0, BTreeSet::len)) {
-            (set, 0 | 1) => set,
-            (set, _) => format!("{stage}: {set}"),
+        let several = stages.get(&(set(&m), m.target.to_owned()));
+        let mut head = match several.map_or(0, BTreeSet::len) {
+            0 | 1 => set(&m),
+            _ => format!("{stage}: {}", set(&m)),
         };
-        let rows = entry(&mut splits, set);
+        if m.target == answers::TARGET {
+            head.push_str(": answers");
+        }
+        let at = closing.iter().position(|(h, _)| *h == head);
+        let at = at.unwrap_or_else(|| {
+            let rows = Vec::new();
+            closing.push((head, Closing { columns, rows }));
+            closing.len() - 1
+        });
+        let Closing { columns, rows } = &mut closing[at].1;
         let cells = entry(rows, row);
         cells.values.insert(m.metric.to_owned(), m.value);
-        if m.metric == headline_metric() {
+        if m.metric == columns.headline {
             cells.interval = m.interval;
+            cells.n = m.n;
         }
-        cells.n = m.n;
     }
     let mut out = Vec::new();
-    for (head, mut rows) in splits {
-        // The sort is stable: systems first, then the model's groups.
+    for (head, Closing { columns, mut rows }) in closing {
+        // The sort is stable: systems first, then groups.
         rows.sort_by_key(|(name, _)| name.starts_with(' '));
         let mut lines = vec![vec![head]];
-        lines[0].extend(names(&MAIN).into_iter().map(str::to_owned));
-        lines[0].push(format!("95 % of {}", headline_metric()));
+        lines[0].extend(columns.metrics.iter().map(|m| (*m).to_owned()));
+        lines[0].push(format!("95 % of {}", columns.headline));
         lines[0].push("questions".to_owned());
         for (name, cells) in rows {
             let mut line = vec![name];
-            line.extend(names(&MAIN).into_iter().map(|m| match cells.values.get(m) {
+            let values = columns.metrics.iter().map(|m| match cells.values.get(*m) {
                 Some(v) => format!("{v:.3}"),
                 None => "-".to_owned(),
-            }));
+            });
+            line.extend(values);
             line.push(match cells.interval {
                 Some((low, high)) => format!("{low:.3}-{high:.3}"),
                 None => "-".to_owned(),

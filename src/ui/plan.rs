@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use gfm_pipe_api::Estimate;
+use gfm_pipe_api::{Estimate, RequestCount};
 
 use super::human::Look;
-use super::text::{duration, reasons, rows};
+use super::text::{duration, number, reasons, rows};
 use crate::plan::{Reason, StagePlan, Verdict, expected};
 use crate::store::MadeOn;
 
@@ -16,6 +16,22 @@ fn foreseen(e: &Estimate) -> String {
     match e.device.as_str() {
         "cpu" => format!("estimate: {memory}, about {seconds}"),
         _ => format!("{memory} on the GPU, about {seconds}"),
+    }
+}
+
+/// The requests to a language model that are left.
+fn asked(r: &RequestCount) -> String {
+    match r.left {
+        0 => format!(
+            "all {} of the language model are stored",
+            number(r.stored, "answer")
+        ),
+        n => format!(
+            "{} of {} to the language model left, about {} of prompts",
+            n,
+            number(n + r.stored, "request"),
+            number(r.tokens, "token")
+        ),
     }
 }
 
@@ -61,6 +77,10 @@ pub fn plan_text(
         };
         let why = match &p.estimate {
             Some(estimate) => format!("{why}; {}", foreseen(estimate)),
+            None => why,
+        };
+        let why = match &p.requests {
+            Some(requests) => format!("{why}; {}", asked(requests)),
             None => why,
         };
         let line = format!(
@@ -113,6 +133,7 @@ mod tests {
             key: None,
             on_gpu: true,
             estimate,
+            requests: None,
             verdict: Verdict::Run(vec![Reason::NeverRan]),
         }
     }

@@ -16,6 +16,8 @@ mod disk;
 mod escapes;
 mod examples;
 mod init;
+#[cfg(all(feature = "gfm", feature = "english", feature = "static-encoder"))]
+mod llm;
 mod old_stores;
 mod pages;
 mod program;

@@ -23,6 +23,7 @@ stages:
 const ALL: Extent = Extent {
     checkpoints: true,
     items: true,
+    answers: true,
 };
 
 fn lab() -> Lab {

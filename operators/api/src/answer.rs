@@ -28,6 +28,9 @@ pub struct Ask {
     /// Further documents to report with their ranks, by title or id: "why is this one not among the
     /// first?".
     pub why_not: Vec<String>,
+    /// Whether a language model answers too, from the first documents: [`Answer::answer`]. Such an
+    /// answer is not kept: who asks again has it written again.
+    pub answer: bool,
 }
 
 impl Ask {
@@ -39,6 +42,7 @@ impl Ask {
             paths: DEFAULT_PATHS,
             source: None,
             why_not: Vec::new(),
+            answer: false,
         }
     }
 }
@@ -56,6 +60,10 @@ pub struct Answer {
     /// How long it took, in seconds, together with the questions that were answered with it, and
     /// without the time spent waiting for others.
     pub seconds: f64,
+    /// The answer of a language model, where [`Ask::answer`] asks for it; a note says why it could
+    /// not be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Cited>,
     /// Where the search started, the heaviest first.
     pub start: Vec<Start>,
     /// The first documents.
@@ -63,6 +71,22 @@ pub struct Answer {
     /// The documents that [`Ask::why_not`] names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why_not: Vec<Found>,
+}
+
+/// What a language model answers from documents that were found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cited {
+    /// The answer in a few words; empty where the documents do not say it.
+    pub text: String,
+    /// How the model came to it.
+    pub reasoning: String,
+    /// Numbers of the documents that it cites, in the order in which it cites them: only documents
+    /// that it was shown.
+    pub documents: Vec<u32>,
+    /// Their titles.
+    pub titles: Vec<String>,
+    /// Name of the model.
+    pub model: String,
 }
 
 /// A node where the search started.
@@ -207,6 +231,10 @@ pub struct About {
     pub encoder: Option<String>,
     /// Questions to try.
     pub examples: Vec<String>,
+    /// Name of the language model that answers where [`Ask::answer`] asks for it; `None` where none
+    /// is set.
+    #[serde(default)]
+    pub model: Option<String>,
 }
 
 /// Answers questions in plain words. Everything that it needs is in memory.

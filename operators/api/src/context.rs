@@ -15,6 +15,7 @@ use crate::artifact::Artifact;
 use crate::error::{OpError, OpResult};
 use crate::items::Items;
 use crate::ranks;
+use crate::requests::Requests;
 
 /// A flag that asks for work to stop soon. It is cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
@@ -182,8 +183,12 @@ pub struct Context {
     pub items: Items,
     /// Device to compute on: `cpu` or `cuda:N`, see [`Device`].
     pub device: String,
-    /// The environment, for operators that run programs; others must not read it.
+    /// The environment, for operators that run programs or need a key; others must not read it.
     pub environment: Environment,
+    /// Whether nothing may be asked over the network.
+    pub offline: bool,
+    /// Where requests to language models are counted instead of being sent, to plan.
+    pub requests: Option<Arc<Requests>>,
     /// The ranks that compute this stage together; a single one for operators that are not
     /// [`crate::Operator::on_ranks`].
     pub ranks: ranks::Shared,

@@ -35,6 +35,7 @@ pub mod points;
 pub mod printable;
 pub mod random;
 pub mod ranks;
+mod requests;
 pub mod schema;
 pub mod shell;
 pub mod table;
@@ -52,4 +53,5 @@ pub use operator::{
     is_connected,
 };
 pub use ranks::Collective;
+pub use requests::{RequestCount, Requests};
 pub use schema::{AsWritten, Effect, Field, PathSeg, Problem, Schema, Type, path_text};

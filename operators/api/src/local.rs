@@ -239,6 +239,8 @@ pub fn context() -> Context {
         items: Items::nowhere(),
         device: device(),
         environment: std::env::vars_os().collect(),
+        offline: false,
+        requests: None,
         ranks: ranks::single(),
     }
 }
@@ -337,6 +339,8 @@ fn run_entry_as(
         workdir,
         device: device(),
         environment: std::env::vars_os().collect(),
+        offline: false,
+        requests: None,
         ranks,
     };
     op.run(params.clone(), &ctx)?;

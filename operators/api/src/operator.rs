@@ -267,6 +267,12 @@ pub trait Operator: 'static {
     ) -> OpResult<Option<Estimate>> {
         Ok(None)
     }
+    /// Whether it asks a language model for answers that can be counted before it runs. A plan then
+    /// runs it with [`Context::requests`] and without outputs. Nothing is sent, and it stops with
+    /// [`OpError::Cancelled`] where it would have answers.
+    fn asks_model(_params: &Self::Params) -> bool {
+        false
+    }
     /// Reads the inputs, writes every table of every output port.
     ///
     /// # Errors
@@ -374,6 +380,7 @@ pub struct OpEntry {
     fetch: Fetch,
     fingerprint: fn(&Value, &Path) -> OpResult<Option<String>>,
     estimate: Estimated,
+    asks_model: fn(&Value) -> OpResult<bool>,
     run: fn(Value, &Context) -> OpResult<()>,
     answers: fn(Value, &Context) -> OpResult<Arc<dyn Answers>>,
     deliver: Deliver,
@@ -440,6 +447,7 @@ impl OpEntry {
             estimate: |v, inputs, device| {
                 O::estimate(parse::<O::Params>(O::NAME, v)?, inputs, device)
             },
+            asks_model: |v| Ok(O::asks_model(&parse::<O::Params>(O::NAME, v.clone())?)),
             run: |v, ctx| O::run(parse::<O::Params>(O::NAME, v)?, ctx),
             answers: |v, ctx| O::answers(parse::<O::Params>(O::NAME, v)?, ctx),
             deliver: |v, ctx, outputs| O::deliver(&parse::<O::Params>(O::NAME, v)?, ctx, outputs),
@@ -552,6 +560,14 @@ impl OpEntry {
         device: &str,
     ) -> OpResult<Option<Estimate>> {
         (self.estimate)(params, inputs, device)
+    }
+
+    /// See [`Operator::asks_model`].
+    ///
+    /// # Errors
+    /// When the parameters were not validated.
+    pub fn asks_model(&self, params: &Value) -> OpResult<bool> {
+        (self.asks_model)(params)
     }
 
     /// Runs the operator with validated parameters.

@@ -20,6 +20,7 @@ use crate::params::RetrieverParams;
 use crate::reasons::{Grounds, Reasons};
 use crate::scoring::{Scored, Scoring};
 use crate::sentence;
+use crate::writer::{self, Writer};
 
 /// Number of questions shown as examples.
 const EXAMPLES: usize = 6;
@@ -30,6 +31,8 @@ pub struct Ready {
     facts: Option<Facts>,
     scoring: Scoring,
     examples: Vec<String>,
+    /// The language model, if one is set.
+    writer: Option<Writer>,
 }
 
 impl Ready {
@@ -37,7 +40,8 @@ impl Ready {
     ///
     /// # Errors
     /// When the inputs do not belong together.
-    pub fn open(params: RetrieverParams, ctx: &Context, load: Load) -> OpResult<Self> {
+    pub fn open(mut params: RetrieverParams, ctx: &Context, load: Load) -> OpResult<Self> {
+        let writer = Writer::open(params.llm.take(), params.prompts.answer.as_deref(), ctx)?;
         let corpus = Corpus::read(ctx)?;
         let facts = ctx.input_opt("entities").is_some();
         let facts = facts.then(|| Facts::read(ctx, corpus.len())).transpose()?;
@@ -46,7 +50,35 @@ impl Ready {
             examples: examples(ctx)?,
             corpus,
             facts,
+            writer,
         })
+    }
+
+    /// The titles of all documents, by number.
+    pub fn titles_of_all(&self) -> &[String] {
+        &self.corpus.titles
+    }
+
+    /// Checks what a question asks for.
+    fn check(&self, ask: &Ask) -> OpResult<()> {
+        check(ask)?;
+        if ask.answer && self.writer.is_none() {
+            return Err(writer::no_model());
+        }
+        Ok(())
+    }
+
+    /// Has the language model answer where that is asked for.
+    fn write(&self, questions: &[Ask], answers: &mut [OpResult<Answer>], begun: Instant) {
+        let Some(writer) = &self.writer else {
+            return;
+        };
+        let wanted = questions.iter().zip(answers).filter(|(ask, _)| ask.answer);
+        let mut wanted: Vec<&mut Answer> = wanted.filter_map(|(_, a)| a.as_mut().ok()).collect();
+        writer.add_to(&mut wanted);
+        for answer in wanted {
+            answer.seconds = begun.elapsed().as_secs_f64();
+        }
     }
 
     fn answer(&self, ask: &Ask, scored: OpResult<Scored>, begun: Instant) -> OpResult<Answer> {
@@ -102,6 +134,7 @@ impl Ready {
             start: self.starts(&scored),
             notes: scored.notes,
             seconds: begun.elapsed().as_secs_f64(),
+            answer: None,
             documents,
             why_not,
         })
@@ -183,6 +216,7 @@ impl Answers for Ready {
             triples: self.facts.as_ref().map_or(0, |f| f.triples().len()),
             encoder: self.scoring.encoder_name().map(str::to_owned),
             examples: self.examples.clone(),
+            model: self.writer.as_ref().map(|writer| writer.model().to_owned()),
         }
     }
 
@@ -198,13 +232,13 @@ impl Answers for Ready {
                 return each.collect();
             }
         };
-        let answers = questions.par_iter().zip(scored);
+        let answers = questions.par_iter().zip(scored).map(|(ask, scored)| {
+            self.check(ask)?;
+            self.answer(ask, scored, begun)
+        });
+        let mut answers: Vec<OpResult<Answer>> = answers.collect();
+        self.write(questions, &mut answers, begun);
         answers
-            .map(|(ask, scored)| {
-                check(ask)?;
-                self.answer(ask, scored, begun)
-            })
-            .collect()
     }
 
     fn document(&self, id: u32) -> Option<Document> {

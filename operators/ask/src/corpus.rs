@@ -1,5 +1,6 @@
 //! The documents: titles, texts, files, and which are pieces of one.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,6 +67,26 @@ impl Corpus {
         let more = self.parents[first as usize..].iter();
         let count = more.take_while(|parent| **parent == first).count();
         first..first + count as u32
+    }
+
+    /// The text of a document, of all its pieces.
+    pub fn whole(&self, document: u32) -> String {
+        let texts = &self.texts;
+        let pieces = self
+            .pieces_of(document)
+            .map(|piece| texts[piece as usize].as_str());
+        pieces.collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The documents of each title; later pieces of a document are not among them.
+    pub fn by_title(&self) -> HashMap<&str, Vec<u32>> {
+        let mut out: HashMap<&str, Vec<u32>> = HashMap::new();
+        for (document, title) in (0..).zip(&self.titles) {
+            if self.parents[document as usize] == document {
+                out.entry(title).or_default().push(document);
+            }
+        }
+        out
     }
 
     /// Whether each document is in a file that matches a glob pattern.

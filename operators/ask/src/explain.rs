@@ -274,7 +274,7 @@ fn explain(
     };
     // The lists of fused have sums of features, which walks alone do not give.
     let fused = p.system.is(&FUSED);
-    let titles = titles(corpus);
+    let titles = corpus.by_title();
     let pass = Pass::whole(ctx, "questions", lists.len());
     let (mut out, mut others, mut all) = (Vec::new(), 0, 0);
     for (question, list) in lists.iter().enumerate() {
@@ -354,17 +354,6 @@ fn explain(
         ));
     }
     Ok(())
-}
-
-/// The documents of each title; later pieces of a document are not among them.
-fn titles(corpus: &Corpus) -> HashMap<&str, Vec<u32>> {
-    let mut out: HashMap<&str, Vec<u32>> = HashMap::new();
-    for (document, title) in (0..).zip(&corpus.titles) {
-        if corpus.parents[document as usize] == document {
-            out.entry(title).or_default().push(document);
-        }
-    }
-    out
 }
 
 /// Of documents with the same title, the first one whose score is closest to that in a list.

@@ -4,9 +4,12 @@ use gfm_pipe_api::{Field, Schema, Type};
 use gfm_pipe_eval::rankers::{self, DEFAULT_TOP_K, RankerName, ranker_type, top_k_field};
 use gfm_pipe_eval::systems::{SystemName, Walking, askable};
 use gfm_pipe_index::LinkParams;
+use gfm_pipe_llm::LlmParams;
 use gfm_pipe_text::EmbedParams;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::generate::AnswerPrompts;
 
 /// Parameters of `retriever`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,11 +29,36 @@ pub struct RetrieverParams {
     pub top_k: usize,
     /// Probability with which ppr returns to the start.
     pub restart: Option<f64>,
+    /// The language model that answers where a question asks for it. Stages of earlier versions
+    /// have none.
+    #[serde(default)]
+    pub llm: Option<LlmParams>,
+    /// Its prompts.
+    #[serde(default)]
+    pub prompts: AnswerPrompts,
 }
 
 impl RetrieverParams {
     /// The schema.
     pub fn schema() -> Schema {
+        let mut schema = Self::of_search();
+        // Neither changes what the stage makes: they are for questions that come later.
+        schema.fields.push(
+            Field {
+                about: "the language model for `ask --answer` and answers of `serve`, any server with OpenAI's chat completions (docs/language-models.md). These answers are not kept, and `budget` and `tokens_per_minute` count for the questions of one request",
+                ..LlmParams::field()
+            }
+            .no_effect()
+            .added_later(),
+        );
+        schema
+            .fields
+            .push(AnswerPrompts::field().no_effect().added_later());
+        schema
+    }
+
+    /// The parameters that say how documents are found.
+    pub fn of_search() -> Schema {
         let mut fields = vec![
             Field::new(
                 "system",

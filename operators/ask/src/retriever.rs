@@ -207,7 +207,8 @@ impl Operator for Retriever {
             problem.path.insert(0, PathSeg::Key("encoder".to_owned()));
             problem
         });
-        within.collect()
+        let of_model = params.llm.as_ref().map(|llm| llm.problems(false));
+        within.chain(of_model.unwrap_or_default()).collect()
     }
 
     fn check_inputs(params: &RetrieverParams, inputs: &Connected) -> Vec<Problem> {

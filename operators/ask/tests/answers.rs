@@ -2,14 +2,14 @@
 //! without an encoder. Models and encoders are in the tests of the whole program.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
-use gfm_pipe_api::answer::{Answer, Answers, Ask};
-use gfm_pipe_api::local::{self, Local};
-use gfm_pipe_api::{Artifact, OpResult, columns, kinds};
+use gfm_pipe_api::answer::{Answer, Ask};
+use gfm_pipe_api::local;
+use gfm_pipe_api::{Artifact, columns, kinds};
 use gfm_pipe_ask::{Explain, Retriever};
 use gfm_pipe_eval::baselines::asked::Walk;
 use gfm_pipe_eval::baselines::ppr::{Ppr, RESTART};
@@ -18,47 +18,11 @@ use gfm_pipe_eval::features::{Fuse, RankFeatures, table};
 use gfm_pipe_eval::rankings::first;
 use gfm_pipe_eval::{EntityDocuments, top};
 use gfm_pipe_index::LinkQuestions;
-use gfm_pipe_kg::{IngestKg, IngestQa};
 use serde_json::{Value, json};
 
-type Inputs = BTreeMap<String, Vec<Artifact>>;
+use common::{Inputs, answer, family, folder, open};
 
 const BORN: &str = "Where was Fern Birch born?";
-
-fn folder() -> PathBuf {
-    tempfile::tempdir().unwrap().keep()
-}
-
-/// The inputs of a retriever on the graph, and the test questions.
-fn family() -> (Inputs, Artifact) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/family");
-    let kg = json!({"path": root.join("processed/stage1/kg.txt")});
-    let kg = local::run::<IngestKg>(&folder(), &kg, Inputs::new()).unwrap();
-    let entities = [("entities".to_owned(), vec![kg.port("entities").clone()])];
-    let qa = json!({"root": root, "dataset": "family"});
-    let qa = local::run::<IngestQa>(&folder(), &qa, entities.into()).unwrap();
-    let of = |from: &Local, ports: &[&str]| -> Inputs {
-        let ports = ports.iter().map(|p| (*p).to_owned());
-        ports
-            .map(|p| (p.clone(), vec![from.port(&p).clone()]))
-            .collect()
-    };
-    let mut inputs = of(&kg, &["entities", "relations", "triples"]);
-    inputs.extend(of(&qa, &["documents", "links"]));
-    (inputs, qa.port("test").clone())
-}
-
-fn open(inputs: &Inputs, params: Value) -> OpResult<Arc<dyn Answers>> {
-    let entry = gfm_pipe_api::OpEntry::of::<Retriever>();
-    let params = entry.validate(&params).unwrap();
-    let mut ctx = local::context();
-    ctx.inputs = inputs.clone();
-    entry.answers(params, &ctx)
-}
-
-fn answer(by: &dyn Answers, ask: Ask) -> OpResult<Answer> {
-    by.ask(&[ask]).pop().unwrap()
-}
 
 fn titles(answer: &Answer) -> Vec<&str> {
     answer.documents.iter().map(|d| d.title.as_str()).collect()

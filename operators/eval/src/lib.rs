@@ -1,16 +1,18 @@
 //! Evaluates rankings, and implements the retrieval systems that need no training.
 //!
 //! Most of this crate is pure functions of numbers: entity scores to document scores ([`rankers`]),
-//! systems without a model ([`baselines`]), metrics of a question ([`metrics`]) and of link
-//! prediction ([`link_metrics`]), groups of questions ([`groups`]), intervals and tests
-//! ([`statistics`]). The tables that `evaluate`, `compare` and `pool` write ([`tables`],
-//! [`rankings`]) and the advice to the user about them ([`remarks`]) are built on these. Nothing
-//! here uses tensors; the engine, the model and the operators all depend on this crate.
+//! systems without a model ([`baselines`]), metrics of a question ([`metrics`]), of link prediction
+//! ([`link_metrics`]) and of answers in words ([`answers`]), groups of questions ([`groups`]),
+//! intervals and tests ([`statistics`]). The tables that `evaluate`, `compare` and `pool` write
+//! ([`tables`], [`rankings`]) and the advice to the user about them ([`remarks`]) are built on
+//! these. Nothing here uses tensors; the engine, the model and the operators all depend on this
+//! crate.
 //!
 //! Invariant: of equal scores the lower id comes first, everywhere, and no result depends on the
 //! number of threads: what several threads compute for a question is put together in a fixed
 //! order, and sums are in f64. Callers may run questions in parallel.
 
+pub mod answers;
 pub mod baselines;
 pub mod by_node;
 mod compare;
@@ -61,5 +63,6 @@ pub fn operators() -> Vec<OpEntry> {
         OpEntry::of::<features::Fuse>(),
         OpEntry::of::<compare::Compare>(),
         OpEntry::of::<pool::Pool>(),
+        OpEntry::of::<answers::EvaluateAnswers>(),
     ]
 }

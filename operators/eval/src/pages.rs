@@ -1,15 +1,17 @@
 //! Generates the tables of docs/metrics.md from the tables of this crate.
 
+use crate::answers;
 use crate::features::FEATURES;
 use crate::metrics::{Family, METRICS};
 use crate::rankers::RANKERS;
 use crate::systems::SYSTEMS;
 
 /// The tables as Markdown, by name, each without a line break at its end.
-pub fn tables() -> [(&'static str, String); 5] {
+pub fn tables() -> [(&'static str, String); 6] {
     [
         ("standard metrics", metrics(Family::Standard)),
         ("filtered metrics", metrics(Family::Filtered)),
+        ("metrics of answers", metrics_of_answers()),
         ("systems", systems()),
         ("rankers", rankers()),
         ("features", features()),
@@ -19,6 +21,12 @@ pub fn tables() -> [(&'static str, String); 5] {
 fn metrics(family: Family) -> String {
     let rows = METRICS.iter().filter(|m| m.family == family);
     let rows = rows.map(|m| format!("| `{}` | {} | {} |", m.form(), m.meaning, m.formula));
+    table("| name | meaning | of one question |", 3, rows)
+}
+
+fn metrics_of_answers() -> String {
+    let rows = answers::METRICS.iter();
+    let rows = rows.map(|m| format!("| `{}` | {} | {} |", m.name, m.meaning, m.formula));
     table("| name | meaning | of one question |", 3, rows)
 }
 

@@ -31,6 +31,11 @@ impl Pieces {
         firsts.count()
     }
 
+    /// The first piece of a piece's document.
+    pub fn first(&self, piece: u32) -> u32 {
+        self.0.get(piece as usize).copied().unwrap_or(piece)
+    }
+
     /// Sets the scores of later pieces to NaN, where the scores of first pieces are those of whole
     /// documents already.
     pub fn hide_later(&self, scores: &mut [f64]) {
@@ -68,6 +73,7 @@ mod tests {
         assert_eq!(top(&scores, 3), [0, 2, 3]);
         assert_eq!(scores[0], 0.9);
         assert_eq!(pieces.documents(), 3);
+        assert_eq!([0, 1, 2, 5, 9].map(|d| pieces.first(d)), [0, 0, 2, 3, 9]);
         assert_eq!(places(&scores, &[3, 2, 0]), [2, 1, 0]);
         // Folding again changes nothing.
         let mut again = scores;

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
-use gfm_pipe_api::{OpResult, columns, kinds};
+use gfm_pipe_api::{Context, OpResult, columns, kinds};
 
-use crate::metrics::Metric;
-use crate::shown::COMPARED;
-use crate::statistics::{Check, Interval, Streams, Values, holm, sign_flip};
+use crate::statistics::{Check, Interval, Streams, Values, holm, intervals, sign_flip};
+use crate::tables::Resampling;
 
 /// Least number of sign flips per compared system. With fewer, no p-value could be below 0.05 after
 /// the correction for several tests, whatever the data.
@@ -27,7 +26,7 @@ pub(crate) struct MetricRow<'a> {
     pub ranker: &'a str,
     pub target: &'a str,
     pub group: &'a str,
-    pub metric: Metric,
+    pub metric: String,
     pub value: f64,
     pub interval: Option<Interval>,
     pub questions: usize,
@@ -47,7 +46,7 @@ pub(crate) fn metrics(about: About<'_>, rows: &[MetricRow<'_>]) -> OpResult<Reco
             text(&|r| r.ranker.to_owned()),
             text(&|r| r.target.to_owned()),
             text(&|r| r.group.to_owned()),
-            text(&|r| r.metric.name()),
+            text(&|r| r.metric.clone()),
             Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.value))),
             numbers(rows.iter().map(|r| r.interval.map(|i| i.low))),
             numbers(rows.iter().map(|r| r.interval.map(|i| i.high))),
@@ -62,7 +61,7 @@ pub(crate) struct ComparisonRow<'a> {
     /// The label of the system that the first one is compared with.
     pub other: String,
     pub group: &'a str,
-    pub metric: Metric,
+    pub metric: String,
     pub difference: f64,
     pub interval: Option<Interval>,
     pub test: Test,
@@ -86,7 +85,7 @@ pub(crate) fn comparisons(
             text(&|_| first.to_owned()),
             text(&|r| r.other.clone()),
             text(&|r| r.group.to_owned()),
-            text(&|r| r.metric.name()),
+            text(&|r| r.metric.clone()),
             Arc::new(Float64Array::from_iter_values(differences)),
             numbers(rows.iter().map(|r| r.interval.map(|i| i.low))),
             numbers(rows.iter().map(|r| r.interval.map(|i| i.high))),
@@ -110,24 +109,35 @@ pub(crate) struct Test {
     pub worse: usize,
 }
 
-/// The place of a metric of [`COMPARED`] among the columns of differences: all metrics of the first
-/// other system, then those of the second.
-pub(crate) fn column(other: usize, metric: usize) -> usize {
-    other * COMPARED.len() + metric
+/// What the columns of differences are: one for each metric of the first other system, then those
+/// of the second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Differences {
+    /// Number of systems that the first one is compared with.
+    pub others: usize,
+    /// Number of metrics.
+    pub metrics: usize,
 }
 
-/// Tests differences to `others` systems; one column per difference (see [`column`]), one row per
-/// question.
+impl Differences {
+    /// The column of a metric of another system, both by place.
+    pub(crate) fn column(self, other: usize, metric: usize) -> usize {
+        other * self.metrics + metric
+    }
+}
+
+/// Tests differences; one column per difference, as `of` says, one row per question.
 ///
 /// # Errors
 /// Those of `check`.
 pub(crate) fn tests<E: Send>(
     differences: &Values,
-    others: usize,
+    of: Differences,
     resamples: usize,
     streams: Streams<'_>,
     check: Check<'_, E>,
 ) -> Result<Vec<Test>, E> {
+    let Differences { others, metrics } = of;
     let flips = match resamples {
         0 => 0,
         n => n.max(FLIPS * others),
@@ -135,12 +145,12 @@ pub(crate) fn tests<E: Send>(
     let p = sign_flip(differences, flips, streams, check)?;
     // The tests of all systems by one metric form a family for Holm's correction.
     let families: Option<Vec<Vec<f64>>> = p.as_ref().map(|p| {
-        let family = |m| -> Vec<f64> { (0..others).map(|o| p[column(o, m)]).collect() };
-        (0..COMPARED.len()).map(|m| holm(&family(m))).collect()
+        let family = |m| -> Vec<f64> { (0..others).map(|o| p[of.column(o, m)]).collect() };
+        (0..metrics).map(|m| holm(&family(m))).collect()
     });
-    let columns = (0..others).flat_map(|o| (0..COMPARED.len()).map(move |m| (o, m)));
+    let columns = (0..others).flat_map(|o| (0..metrics).map(move |m| (o, m)));
     let test = |(o, m)| {
-        let c = column(o, m);
+        let c = of.column(o, m);
         // A difference that is only due to rounding counts neither as better nor as worse.
         let count = |sign: f64| differences.rows().filter(|d| d[c] * sign > 1e-12).count();
         Test {
@@ -151,6 +161,46 @@ pub(crate) fn tests<E: Send>(
         }
     };
     Ok(columns.map(test).collect())
+}
+
+/// The rows that compare a first system with `others`, given by their labels, on a group of
+/// questions: one column of `differences` for each other system and metric (see [`Differences`]).
+///
+/// # Errors
+/// When the user wants to stop.
+pub(crate) fn compared<'a>(
+    ctx: &Context,
+    resampling: &Resampling,
+    group: &'a str,
+    differences: &Values,
+    others: &[String],
+    metrics: &[String],
+) -> OpResult<Vec<ComparisonRow<'a>>> {
+    let check = || ctx.check_cancelled();
+    let streams = resampling.streams(group);
+    let of = Differences {
+        others: others.len(),
+        metrics: metrics.len(),
+    };
+    let means = differences.means();
+    let ends = intervals(differences, resampling.resamples, streams, &check)?;
+    let tests = tests(differences, of, resampling.resamples, streams, &check)?;
+    let mut rows = Vec::new();
+    for (o, other) in others.iter().enumerate() {
+        for (m, metric) in metrics.iter().enumerate() {
+            let c = of.column(o, m);
+            rows.push(ComparisonRow {
+                other: other.clone(),
+                group,
+                metric: metric.clone(),
+                difference: means[c],
+                interval: ends.as_ref().map(|all| all[c]),
+                test: tests[c],
+                questions: differences.len(),
+            });
+        }
+    }
+    Ok(rows)
 }
 
 fn texts<R>(rows: &[R], of: &dyn Fn(&R) -> String) -> ArrayRef {

@@ -290,7 +290,7 @@ impl<'a> Results<'a> {
                             ranker: &results.ranker,
                             target: results.target.name(),
                             group: &group.name,
-                            metric: *metric,
+                            metric: metric.name(),
                             value: means[column],
                             interval: intervals.as_ref().map(|all| all[column]),
                             questions: members.len(),
@@ -403,7 +403,6 @@ fn compare<'a>(
     first: &SystemResults,
     others: &[&'a SystemResults],
 ) -> OpResult<Vec<ComparisonRow<'a>>> {
-    let check = || ctx.check_cancelled();
     let row = |i: &usize| -> Vec<f64> {
         let own = first.answers[*i].values(&COMPARED);
         let others = others.iter().map(|o| o.answers[*i].values(&COMPARED));
@@ -412,31 +411,13 @@ fn compare<'a>(
         others.flat_map(difference).collect()
     };
     let differences: Vec<Vec<f64>> = group.members.par_iter().map(row).collect();
-    let differences = Values::new(differences);
-    let means = differences.means();
-    let streams = resampling.streams(&group.name);
-    let ends = intervals(&differences, resampling.resamples, streams, &check)?;
-    let tests = rows::tests(
-        &differences,
-        others.len(),
-        resampling.resamples,
-        streams,
-        &check,
-    )?;
-    let mut rows = Vec::new();
-    for (o, other) in others.iter().enumerate() {
-        for (m, metric) in COMPARED.iter().enumerate() {
-            let c = rows::column(o, m);
-            rows.push(ComparisonRow {
-                other: other.label(),
-                group: &group.name,
-                metric: *metric,
-                difference: means[c],
-                interval: ends.as_ref().map(|all| all[c]),
-                test: tests[c],
-                questions: group.members.len(),
-            });
-        }
-    }
-    Ok(rows)
+    let labels: Vec<String> = others.iter().map(|other| other.label()).collect();
+    rows::compared(
+        ctx,
+        resampling,
+        &group.name,
+        &Values::new(differences),
+        &labels,
+        &COMPARED.map(Metric::name),
+    )
 }

@@ -30,6 +30,8 @@ pub struct Config {
     /// Threads that score questions. More than one pays off only where the retriever does not use
     /// all cores for one batch; default 1.
     pub workers: usize,
+    /// Threads that wait for a language model, for questions that ask for its answer; default 8.
+    pub writers: usize,
     /// Most questions that are scored together; default 32.
     pub together: usize,
     /// How long running requests may take once the server was asked to stop; default 10 s.
@@ -47,6 +49,7 @@ impl Config {
             hosts: Vec::new(),
             limits: Limits::default(),
             workers: 1,
+            writers: 8,
             together: 32,
             grace: Duration::from_secs(10),
         }
@@ -74,6 +77,7 @@ impl Config {
         let limits = &self.limits;
         let sizes = [
             ("workers", self.workers),
+            ("writers", self.writers),
             ("together", self.together),
             ("body_bytes", limits.body_bytes),
             ("question_chars", limits.question_chars),
@@ -102,6 +106,7 @@ impl fmt::Debug for Config {
             .field("hosts", &self.hosts)
             .field("limits", &self.limits)
             .field("workers", &self.workers)
+            .field("writers", &self.writers)
             .field("together", &self.together)
             .field("grace", &self.grace)
             .finish_non_exhaustive()

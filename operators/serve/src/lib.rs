@@ -5,7 +5,8 @@
 //! stores, pipelines or models.
 //!
 //! Questions that wait are scored together: handlers put them into a bounded queue, and worker
-//! threads take everything that waits. Every answer other than 2xx is JSON of one shape,
+//! threads take everything that waits. Questions that a language model is to answer have threads of
+//! their own, as it takes seconds. Every answer other than 2xx is JSON of one shape,
 //! `{"error": {"code", "message", "hint"}}`, also where a request is refused before a handler sees
 //! it.
 

@@ -18,6 +18,7 @@ pub(crate) struct Wanted {
     pub paths: Option<i64>,
     pub source: Option<String>,
     pub why_not: Option<Vec<String>>,
+    pub answer: Option<bool>,
 }
 
 impl Wanted {
@@ -49,6 +50,7 @@ impl Wanted {
             question: self.question,
             source: self.source,
             why_not,
+            answer: self.answer.unwrap_or(false),
         })
     }
 }
@@ -104,6 +106,7 @@ impl<'de> Deserialize<'de> for Item {
                     paths: None,
                     source: None,
                     why_not: None,
+                    answer: None,
                 }))
             }
 
@@ -129,8 +132,9 @@ mod tests {
     #[test]
     fn defaults_and_bounds() {
         assert_eq!(check(r#"{"question":"who?"}"#).unwrap(), Ask::new("who?"));
-        let all = r#"{"question":"who?","k":1000,"paths":0,"source":"a/*","why_not":["b"]}"#;
+        let all = r#"{"question":"who?","k":1000,"paths":0,"source":"a/*","why_not":["b"],"answer":true}"#;
         let ask = check(all).unwrap();
+        assert!(ask.answer);
         assert_eq!(
             (ask.k, ask.paths, ask.source.as_deref()),
             (1000, 0, Some("a/*"))

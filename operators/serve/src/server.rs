@@ -40,14 +40,8 @@ pub async fn serve(
     let shared = Arc::new(Shared::new(config));
     let config = &shared.config;
     let (queue, metrics) = (&shared.queue, &shared.metrics);
-    let _workers = worker::start(
-        config.workers,
-        config.together,
-        queue,
-        &config.current,
-        metrics,
-    )
-    .map_err(|e| OpError::wrap("failed to start a thread", e))?;
+    let _workers = worker::start(config, queue, metrics)
+        .map_err(|e| OpError::wrap("failed to start a thread", e))?;
     let router = routes::router(shared.clone());
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();

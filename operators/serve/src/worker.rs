@@ -6,6 +6,7 @@ use std::{io, thread};
 
 use gfm_pipe_api::answer::{Answers, Ask};
 
+use crate::config::Config;
 use crate::current::Current;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -20,26 +21,29 @@ impl Drop for Workers {
     }
 }
 
-/// Starts `number` threads that score up to `together` questions at once.
+/// Starts the threads that score questions together, and those that wait for a language model, each
+/// with one question: while it writes, all others go on.
 pub(crate) fn start(
-    number: usize,
-    together: usize,
+    config: &Config,
     queue: &Arc<Queue>,
-    current: &Current,
     metrics: &Arc<Metrics>,
 ) -> io::Result<Workers> {
     let workers = Workers(queue.clone());
-    for _ in 0..number {
-        let (queue, current, metrics) = (queue.clone(), current.clone(), metrics.clone());
-        thread::Builder::new()
-            .name("answers".to_owned())
-            .spawn(move || work(&queue, together, &current, &metrics))?;
+    let scoring = (config.workers, config.together, false);
+    for (number, together, in_words) in [scoring, (config.writers, 1, true)] {
+        for _ in 0..number {
+            let queue = queue.clone();
+            let (current, metrics) = (config.current.clone(), metrics.clone());
+            thread::Builder::new()
+                .name("answers".to_owned())
+                .spawn(move || work(&queue, (together, in_words), &current, &metrics))?;
+        }
     }
     Ok(workers)
 }
 
-fn work(queue: &Queue, together: usize, current: &Current, metrics: &Metrics) {
-    while let Some(batch) = queue.take(together) {
+fn work(queue: &Queue, (together, in_words): (usize, bool), current: &Current, metrics: &Metrics) {
+    while let Some(batch) = queue.take(together, in_words) {
         let answers = current.get();
         let (asks, replies): (Vec<_>, Vec<_>) = batch
             .into_iter()

@@ -190,6 +190,11 @@ impl Folder {
         &self.path
     }
 
+    /// Whether its results cost money ([`super::PAID`]).
+    pub fn is_paid(&self) -> bool {
+        self.function.starts_with(super::PAID)
+    }
+
     /// `FUNCTION/SHARED`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.function, self.shared)
@@ -208,8 +213,8 @@ impl Folder {
     }
 
     /// The files that have items, with what is in them; damaged ones are left out. Logs of
-    /// processes that have ended are sealed first.
-    pub(super) fn open(&self) -> Vec<(PathBuf, Vec<Entry>)> {
+    /// processes that have ended are sealed first, unless this is to be `read_only`.
+    pub(super) fn open(&self, read_only: bool) -> Vec<(PathBuf, Vec<Entry>)> {
         /// Another process may merge packs meanwhile: then what was listed is gone, and there is a
         /// new one.
         const TRIES: usize = 5;
@@ -220,6 +225,9 @@ impl Folder {
             for path in files_in(&self.path) {
                 let read = match ending(&path) {
                     Some(pack::ENDING) => index_of(&path).map(|i| i.map(|i| (path, i))),
+                    Some(log::ENDING) if read_only => pack::open(&path, false)
+                        .and_then(|file| pack::scan(&file))
+                        .map(|(entries, _)| Some((path, entries))),
                     Some(log::ENDING) => self.adopt(&path, false).map(Some),
                     _ => continue,
                 };
@@ -290,9 +298,9 @@ impl Folder {
                 seen.insert(entry.id);
                 let mut log = match new.take() {
                     Some(log) => log,
-                    None => Log::create(&self.path)?,
+                    None => Log::create(&self.path, false)?,
                 };
-                log.append(&[(entry.id, std::mem::take(&mut result))])?;
+                log.append(&[(entry.id, std::mem::take(&mut result))], false)?;
                 if log.bytes() < super::SEAL_BYTES {
                     new = Some(log);
                 } else {
@@ -369,6 +377,28 @@ impl Folder {
         let _ = std::fs::remove_dir(&self.path);
         if let Some(function) = self.path.parent() {
             let _ = std::fs::remove_dir(function);
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every result that can be read, in any order; some may come twice.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn for_each(&self, mut each: impl FnMut(&Id, &[u8])) -> io::Result<()> {
+        let mut result = Vec::new();
+        for path in files_in(&self.path) {
+            let file = pack::open(&path, false)?;
+            let entries = match ending(&path) {
+                Some(pack::ENDING) => pack::index(&file)?.unwrap_or_default(),
+                Some(log::ENDING) => pack::scan(&file)?.0,
+                _ => continue,
+            };
+            for entry in entries {
+                if pack::read(&file, &entry, &mut result)? {
+                    each(&entry.id, &result);
+                }
+            }
         }
         Ok(())
     }

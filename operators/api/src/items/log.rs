@@ -18,9 +18,15 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Starts a log in a folder.
-    pub(super) fn create(folder: &Path) -> io::Result<Self> {
+    /// Starts a log in a folder. With `synced`, a power cut does not lose its name.
+    pub(super) fn create(folder: &Path, synced: bool) -> io::Result<Self> {
         let (file, path) = pack::create(folder, ENDING)?;
+        if synced {
+            // The folder may be new, and the one above, too.
+            for folder in folder.ancestors().take(3) {
+                pack::sync_folder(folder)?;
+            }
+        }
         Ok(Log {
             file,
             path,
@@ -34,8 +40,18 @@ impl Log {
         self.end
     }
 
-    /// Hands results to the operating system, which keeps them if the process is killed now.
-    pub(super) fn append(&mut self, results: &[(Id, Vec<u8>)]) -> io::Result<()> {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Hands results to the operating system, which keeps them if the process is killed now; with
+    /// `synced`, to the disk. Returns where they are.
+    pub(super) fn append(
+        &mut self,
+        results: &[(Id, Vec<u8>)],
+        synced: bool,
+    ) -> io::Result<Vec<Entry>> {
         let mut bytes = Vec::new();
         let mut entries = Vec::with_capacity(results.len());
         for (id, result) in results {
@@ -43,9 +59,12 @@ impl Log {
             entries.push(pack::record(&mut bytes, at, *id, result));
         }
         self.file.write_all(&bytes)?;
+        if synced {
+            self.file.sync_data()?;
+        }
         self.end += bytes.len() as u64;
-        self.entries.extend(entries);
-        Ok(())
+        self.entries.extend(&entries);
+        Ok(entries)
     }
 
     /// Makes a pack of it, and returns its path.

@@ -28,6 +28,11 @@ pub use pack::{Id, hex};
 
 use crate::{OpError, OpResult};
 
+/// How the names of functions begin whose results cost money: answers of language models. They are
+/// on the disk before they are used, a stage that is forced to run takes them all the same, and
+/// only `gfm-pipe gc --answers` removes them.
+pub const PAID: &str = "paid-";
+
 /// A log is sealed once it has this many bytes.
 const SEAL_BYTES: u64 = 64 << 20;
 
@@ -79,6 +84,8 @@ pub struct Items {
     source: Option<Arc<dyn PackSource>>,
     /// Whether to compute everything anew.
     anew: bool,
+    /// Whether only to read what is kept.
+    read_only: bool,
     used: Arc<Mutex<UsedItems>>,
 }
 
@@ -93,7 +100,16 @@ impl Items {
             machine,
             source: None,
             anew: false,
+            read_only: false,
             used: Arc::default(),
+        }
+    }
+
+    /// Reads what is kept below `root`, and keeps nothing.
+    pub fn read_only(root: PathBuf, machine: String) -> Self {
+        Items {
+            read_only: true,
+            ..Items::new(root, PathBuf::new(), machine)
         }
     }
 
@@ -105,6 +121,7 @@ impl Items {
             machine: String::new(),
             source: None,
             anew: false,
+            read_only: false,
             used: Arc::default(),
         }
     }
@@ -125,16 +142,23 @@ impl Items {
     /// parameters, digests of weights.
     pub fn open(&self, function: &ItemFunction, shared: &[&str]) -> Work<'_> {
         let version = function.version.to_string();
-        let of = [&[function.name, &version, &self.machine], shared].concat();
+        // A server answers alike whatever machine asks.
+        let machine = if function.is_paid() {
+            ""
+        } else {
+            &self.machine
+        };
+        let of = [&[function.name, &version, machine], shared].concat();
         let id = digest("gfm-pipe function of items", &of);
         let Some(root) = &self.root else {
             return Work::closed(self, id);
         };
         let folder = Folder::new(root, function.name, &id);
-        if let Some(source) = self.source.as_ref().filter(|_| !self.anew) {
+        let anew = self.anew && !function.is_paid();
+        if let Some(source) = self.source.as_ref().filter(|_| !anew) {
             source.fetch(&folder);
         }
-        Work::new(self, id, folder)
+        Work::new(self, id, folder, anew)
     }
 
     /// The items used so far; empties the list.
@@ -157,6 +181,18 @@ fn digest(purpose: &str, parts: &[&str]) -> Id {
         hasher.update(part.as_bytes());
     }
     pack::short(&hasher.finalize())
+}
+
+/// Gives the items of one function their ids, on any thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Ids(Id);
+
+impl Ids {
+    /// The id of the item that consists of these parts.
+    pub fn id(self, parts: &[&str]) -> Id {
+        let function = pack::hex(&self.0);
+        digest("gfm-pipe item", &[&[function.as_str()], parts].concat())
+    }
 }
 
 /// Where the bytes of an item are.
@@ -182,6 +218,12 @@ pub struct Work<'a> {
     trouble: Option<OpError>,
 }
 
+impl ItemFunction {
+    fn is_paid(&self) -> bool {
+        self.name.starts_with(PAID)
+    }
+}
+
 impl<'a> Work<'a> {
     fn closed(items: &'a Items, function: Id) -> Self {
         Work {
@@ -197,9 +239,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn new(items: &'a Items, function: Id, folder: Folder) -> Self {
+    fn new(items: &'a Items, function: Id, folder: Folder, anew: bool) -> Self {
         let mut work = Work::closed(items, function);
-        if !items.anew {
+        if !anew {
             work.list(&folder);
         }
         let mut used = items.locked();
@@ -218,7 +260,7 @@ impl<'a> Work<'a> {
     fn list(&mut self, folder: &Folder) {
         self.files.clear();
         self.places.clear();
-        for (path, entries) in folder.open() {
+        for (path, entries) in folder.open(self.items.read_only) {
             let file = self.files.len() as u32;
             self.files.push(path);
             let place = |entry: pack::Entry| (entry.id, Place { file, entry });
@@ -226,10 +268,20 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// The folder that results are kept in, with its path; `None` where none are kept.
+    pub fn kept_as(&self) -> Option<String> {
+        let folder = self.folder.as_ref().filter(|_| !self.items.read_only)?;
+        Some(folder.path().display().to_string())
+    }
+
     /// The id of the item that consists of these parts.
     pub fn id(&self, parts: &[&str]) -> Id {
-        let function = pack::hex(&self.function);
-        digest("gfm-pipe item", &[&[function.as_str()], parts].concat())
+        self.ids().id(parts)
+    }
+
+    /// What gives items their ids.
+    pub fn ids(&self) -> Ids {
+        Ids(self.function)
     }
 
     /// Calls `found` for each id whose result is kept, in any order, with the id's position in
@@ -253,7 +305,7 @@ impl<'a> Work<'a> {
             .filter(|id| self.places.contains_key(*id))
             .copied()
             .collect();
-        if let Some(folder) = &self.folder {
+        if let Some(folder) = self.folder.as_ref().filter(|_| !self.items.read_only) {
             // If this fails, `gc` may remove them before the stage ends, which costs time.
             let _ = folder::note_unfinished(&self.items.workdir, &folder.name(), &had);
         }
@@ -292,17 +344,50 @@ impl<'a> Work<'a> {
     /// Keeps results. A failure costs time in a later run and nothing else; [`Work::trouble`]
     /// returns it.
     pub fn keep(&mut self, results: &[(Id, Vec<u8>)]) {
-        let Some(folder) = self.folder.as_ref().filter(|_| !self.broken) else {
+        let writable = !self.broken && !self.items.read_only;
+        let Some(folder) = self.folder.as_ref().filter(|_| writable) else {
             return;
         };
         if results.is_empty() {
             return;
         }
-        if let Err(e) = keep(&mut self.log, folder, &self.items.workdir, results) {
+        let kept = keep(&mut self.log, folder, &self.items.workdir, results, false);
+        if let Err(e) = kept {
             let e = OpError::wrap("failed to keep results for later runs", e);
             self.broken = true;
             self.trouble = Some(e.file(folder.path()));
         }
+    }
+
+    /// Keeps results that cost money: they are on the disk when this returns.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn keep_paid(&mut self, results: &[(Id, Vec<u8>)]) -> OpResult<()> {
+        let writable = !self.items.read_only;
+        let Some(folder) = self.folder.clone().filter(|_| writable) else {
+            return Ok(());
+        };
+        let failed = |e| OpError::wrap("failed to keep an answer", e).file(folder.path());
+        let (path, entries) =
+            keep(&mut self.log, &folder, &self.items.workdir, results, true).map_err(failed)?;
+        let known = self.files.iter().position(|f| *f == path);
+        let file = known.unwrap_or_else(|| {
+            self.files.push(path);
+            self.files.len() - 1
+        }) as u32;
+        let place = |entry: pack::Entry| (entry.id, Place { file, entry });
+        self.places.extend(entries.into_iter().map(place));
+        Ok(())
+    }
+
+    /// The result of an item, where it is kept.
+    pub fn get(&mut self, id: Id) -> Option<Vec<u8>> {
+        let mut out = None;
+        if self.places.contains_key(&id) {
+            self.read(&[id], |_, bytes| out = Some(bytes.to_vec()));
+        }
+        out
     }
 
     /// Notes that the stage's result is made of this item.
@@ -382,25 +467,30 @@ pub struct Item<'a> {
     pub parts: &'a [&'a str],
 }
 
+/// Appends results to the log, and starts one where there is none. Returns the file that they are
+/// in, and where.
 fn keep(
     log: &mut Option<Log>,
     folder: &Folder,
     workdir: &Path,
     results: &[(Id, Vec<u8>)],
-) -> std::io::Result<()> {
+    synced: bool,
+) -> std::io::Result<(PathBuf, Vec<pack::Entry>)> {
     let ids: Vec<Id> = results.iter().map(|(id, _)| *id).collect();
     // Before the results: `gc` removes items that nothing names.
     folder::note_unfinished(workdir, &folder.name(), &ids)?;
     let mut open = match log.take() {
         Some(open) => open,
-        None => Log::create(folder.path())?,
+        None => Log::create(folder.path(), synced)?,
     };
-    open.append(results)?;
+    let entries = open.append(results, synced)?;
+    let path = open.path().to_owned();
     if open.bytes() < SEAL_BYTES {
         *log = Some(open);
-        return Ok(());
+        return Ok((path, entries));
     }
-    open.seal(folder.path()).map(|_| ())
+    let sealed = open.seal(folder.path())?;
+    Ok((sealed.unwrap_or(path), entries))
 }
 
 /// A name as it is kept: one line of at most 80 characters.

@@ -414,3 +414,67 @@ proptest! {
         }
     }
 }
+
+/// Answers that cost money.
+const ASKED: ItemFunction = ItemFunction {
+    name: "paid-asked",
+    version: 1,
+};
+
+#[test]
+fn what_was_paid_for_is_there_at_once_and_for_every_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = items(dir.path());
+    let mut work = here.open(&ASKED, &["model"]);
+    let id = work.id(&["question"]);
+    assert_eq!(work.get(id), None);
+    work.keep_paid(&[(id, b"answer".to_vec())]).unwrap();
+    assert_eq!(work.get(id).as_deref(), Some(&b"answer"[..]));
+    // A process that is killed now leaves it to the next.
+    let elsewhere = Items::new(
+        dir.path().to_owned(),
+        PathBuf::new(),
+        "another kind".to_owned(),
+    );
+    for others in [elsewhere.clone(), elsewhere.anew(true)] {
+        let mut other = others.open(&ASKED, &["model"]);
+        assert_eq!(
+            other.get(other.id(&["question"])).as_deref(),
+            Some(&b"answer"[..])
+        );
+    }
+    drop(work);
+    let mut again = here.open(&ASKED, &["model"]);
+    assert_eq!(again.get(id).as_deref(), Some(&b"answer"[..]));
+    let folder = only(dir.path());
+    assert!(folder.is_paid());
+    let mut all = Vec::new();
+    folder
+        .for_each(|id, bytes| all.push((*id, bytes.to_vec())))
+        .unwrap();
+    assert_eq!(all, [(id, b"answer".to_vec())]);
+}
+
+#[test]
+fn what_only_reads_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let items = Items::read_only(dir.path().to_owned(), String::new());
+    let mut work = items.open(&ASKED, &["model"]);
+    let id = work.id(&["question"]);
+    work.keep_paid(&[(id, b"answer".to_vec())]).unwrap();
+    work.keep(&[(id, b"answer".to_vec())]);
+    assert_eq!(work.get(id), None);
+    drop(work);
+    assert!(folders(dir.path()).is_empty());
+}
+
+#[test]
+fn an_answer_that_cannot_be_kept_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(ASKED.name), "a file").unwrap();
+    let items = items(dir.path());
+    let mut work = items.open(&ASKED, &[]);
+    let id = work.id(&["question"]);
+    let e = work.keep_paid(&[(id, b"answer".to_vec())]).unwrap_err();
+    assert!(e.to_string().contains("failed to keep an answer"), "{e}");
+}

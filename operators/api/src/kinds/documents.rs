@@ -146,6 +146,29 @@ pub const FACTS: Kind = Kind {
     }],
 };
 
+/// Where two extractions differ.
+pub const FACT_DIFFERENCES: Kind = Kind {
+    name: "fact_differences",
+    about: "facts that only one of two extractions finds",
+    text: &[],
+    tables: &[TableSpec {
+        name: "fact_differences",
+        about: "one fact about a pair of things that the other extraction does not relate in this document, by document, then by extraction",
+        columns: &[
+            col("document", T::U32, "document id").id_of("documents"),
+            col("title", T::Text, "its title"),
+            col(
+                "system",
+                T::Text,
+                "which extraction has it: first or second, by the ports of `compare-facts`",
+            ),
+            col("subject", T::Text, "what it is about"),
+            col("relation", T::Text, "what is said"),
+            col("object", T::Text, "of what"),
+        ],
+    }],
+};
+
 /// Where documents name others.
 pub const NAMED: Kind = Kind {
     name: "named",
@@ -335,6 +358,46 @@ pub const ANSWERS: Kind = Kind {
             col("split", T::Text, "train, valid or test"),
             col("question", T::Text, "question id"),
             col("answer", T::Text, "an answer"),
+        ],
+    }],
+};
+
+/// Answers that a language model gave.
+pub const RESPONSES: Kind = Kind {
+    name: "responses",
+    about: "answers of a language model to questions, with the documents that they cite",
+    text: &["answer"],
+    tables: &[TableSpec {
+        name: "responses",
+        about: "one question, in the order of `questions`",
+        columns: &[
+            col("question", T::Text, "question id").id_of("questions"),
+            col(
+                "answer",
+                T::Text,
+                "the answer in a few words; empty where there is none",
+            ),
+            col(
+                "text",
+                T::Text,
+                "what the model wrote: how it came to the answer",
+            ),
+            col(
+                "cited",
+                T::ListText,
+                "titles of the documents that it cites, in order; only documents that it was shown",
+            ),
+            col(
+                "documents",
+                T::ListText,
+                "titles of the documents that it was shown, in order",
+            ),
+            col(
+                "thoughts",
+                T::ListText,
+                "thoughts between retrievals, in order; empty where there was one retrieval",
+            ),
+            opt("trouble", T::Text, "why there is no answer"),
         ],
     }],
 };

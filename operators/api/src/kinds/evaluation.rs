@@ -5,7 +5,7 @@ use crate::kind::{ColType as T, Kind, TableSpec, col, opt};
 /// Evaluation metrics.
 pub const METRICS: Kind = Kind {
     name: "metrics",
-    about: "retrieval metrics of several systems on the same questions",
+    about: "metrics of several systems on the same questions",
     text: &[],
     tables: &[TableSpec {
         name: "metrics",
@@ -23,7 +23,11 @@ pub const METRICS: Kind = Kind {
                 T::Text,
                 "how entity scores became document scores; `-` where they did not",
             ),
-            col("target", T::Text, "document, or the type of the nodes"),
+            col(
+                "target",
+                T::Text,
+                "document, the type of the nodes, or answer: what `evaluate-answers` measures",
+            ),
             col("group", T::Text, "`all`, `hops=2`, `gold=3`, …"),
             col(
                 "metric",
@@ -127,6 +131,33 @@ pub const RANKINGS: Kind = Kind {
                 "score",
                 T::F64,
                 "score; of a model or ppr 0 where a document has no entity: these come last",
+            ),
+        ],
+    }],
+};
+
+/// How right answers are.
+pub const ANSWER_SCORES: Kind = Kind {
+    name: "answer_scores",
+    about: "how right every system's answer to every question is: what its metrics are made from",
+    text: &[],
+    tables: &[TableSpec {
+        name: "answer_scores",
+        about: "one question put to one system; by system, then in the order of `questions`",
+        columns: &[
+            col("question", T::Text, "question id").id_of("questions"),
+            col("system", T::Text, "as in metrics"),
+            col("exact_match", T::F64, "1 where the answer is right, else 0"),
+            col("f1", T::F64, "how much of it is right, from 0 to 1"),
+            opt(
+                "answer",
+                T::Text,
+                "the answer, empty where there is none; missing where the system was not asked",
+            ),
+            col(
+                "gold",
+                T::ListText,
+                "answers that count as right: the answer first, then its aliases",
             ),
         ],
     }],

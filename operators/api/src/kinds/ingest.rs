@@ -14,7 +14,7 @@ pub const REJECTS: Kind = Kind {
             col(
                 "source",
                 T::Text,
-                "file, relative to the data set; of `build-kg` and `write-dataset` a table",
+                "file, relative to the data set; of `build-kg`, `write-dataset`, `answer`, `ircot` and `extract` with a language model a table",
             ),
             opt(
                 "line",

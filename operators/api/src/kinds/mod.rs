@@ -22,7 +22,7 @@ pub use training::*;
 use crate::kind::Kind;
 
 /// Every kind above.
-pub const ALL: [&Kind; 44] = [
+pub const ALL: [&Kind; 47] = [
     &ENTITIES,
     &RELATIONS,
     &TRIPLES,
@@ -37,6 +37,7 @@ pub const ALL: [&Kind; 44] = [
     &SENTENCES,
     &MENTIONS,
     &FACTS,
+    &FACT_DIFFERENCES,
     &NAMED,
     &LINKS,
     &NODES,
@@ -49,6 +50,7 @@ pub const ALL: [&Kind; 44] = [
     &TARGETS,
     &NEGATIVES,
     &ANSWERS,
+    &RESPONSES,
     &EMBEDDINGS,
     &GRAPH,
     &ENTITY_DOCUMENTS,
@@ -61,6 +63,7 @@ pub const ALL: [&Kind; 44] = [
     &COMPARISONS,
     &RANKS,
     &RANKINGS,
+    &ANSWER_SCORES,
     &FEATURES,
     &FUSION,
     &RETRIEVER,

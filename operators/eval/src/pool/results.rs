@@ -10,7 +10,7 @@ use super::questions::Questions;
 use super::sample::Sample;
 use crate::groups::{groups, members};
 use crate::metrics::{Answer, Metric};
-use crate::rows::{self, About, ComparisonRow, MetricRow};
+use crate::rows::{self, About, ComparisonRow, Differences, MetricRow};
 use crate::shown::COMPARED;
 use crate::statistics::{Values, percentiles};
 use crate::tables::{CEILING, NO_RANKER, Resampling, Target, standard, with_filtered};
@@ -226,9 +226,13 @@ impl Pool<'_> {
         });
         let differences = sample.weighted(&Values::new(differences));
         let means = differences.means();
+        let of = Differences {
+            others: others.len(),
+            metrics: COMPARED.len(),
+        };
         let tests = rows::tests(
             &differences,
-            others.len(),
+            of,
             self.resampling.resamples,
             self.resampling.streams(group),
             &|| ctx.check_cancelled(),
@@ -236,7 +240,7 @@ impl Pool<'_> {
         let mut out = Vec::new();
         for (o, (system, other)) in others.iter().enumerate() {
             for (m, metric) in COMPARED.iter().enumerate() {
-                let column = rows::column(o, m);
+                let column = of.column(o, m);
                 let resamples = first.resamples.as_ref().zip(other.resamples.as_ref());
                 let interval = resamples.map(|(own, theirs)| {
                     let pairs = own.iter().zip(theirs);
@@ -245,7 +249,7 @@ impl Pool<'_> {
                 out.push(ComparisonRow {
                     other: system.label(),
                     group,
-                    metric: *metric,
+                    metric: metric.name(),
                     difference: means[column],
                     interval,
                     test: tests[column],
@@ -283,7 +287,7 @@ fn metric_rows<'a>(
         ranker: &system.ranker,
         target: system.target.name(),
         group,
-        metric: *metric,
+        metric: metric.name(),
         value: measured.means[c],
         interval: resamples.map(|all| percentiles(all.iter().map(|row| row[c]))),
         questions: sample.len(),

@@ -1,7 +1,8 @@
 //! Extracts sentences, mentions and facts from texts.
 //!
 //! Each extractor is a file. It takes a document's title and text, and returns ranges of the text
-//! ([`Extracted`]). The result depends on nothing else, so each document is an item (`items`).
+//! ([`Extracted`]). The result depends on nothing else, so each document is an item (`items`). A
+//! language model is asked about all documents at once instead (`llm`), and its answers are items.
 //! Where documents name each other is found in a separate pass (`gazetteer`).
 
 #[cfg(feature = "english")]
@@ -9,9 +10,12 @@ pub mod english;
 pub mod gazetteer;
 #[cfg(any(feature = "english", feature = "transformers"))]
 pub mod items;
+pub mod llm;
 pub mod openie;
 pub mod operator;
+pub mod params;
 pub mod patterns;
+pub mod record;
 pub mod sentences;
 #[cfg(feature = "transformers")]
 pub mod transformer;

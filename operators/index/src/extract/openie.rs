@@ -1,25 +1,14 @@
 //! `by: file`: facts that another program extracted, in the files of GFM-RAG and HippoRAG.
 //!
 //! A record is matched with a document by its title, else by its passage ("title\ntext", or the
-//! text alone). A fact is a list of three texts; anything else is rejected, one by one.
-
-use std::ops::Range;
+//! text alone).
 
 use ahash::AHashMap;
 use gfm_pipe_api::{Artifact, OpResult, columns};
 use gfm_pipe_kg::json::Json;
 
-use super::{Extracted, Fact, Mention, Part, sentences::sentences};
+use super::record::{Longest, OpenIeRecord};
 use crate::formats::rows::Row;
-
-/// The entities and facts that a file has for a document.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct OpenIeRecord {
-    /// Entities, as written.
-    pub entities: Vec<String>,
-    /// Facts of three parts, as written.
-    pub facts: Vec<[String; 3]>,
-}
 
 /// Finds the document of a record.
 #[derive(Default)]
@@ -142,143 +131,10 @@ pub fn read(
     };
     let mut given = OpenIeRecord::default();
     let mut fault = |reason: &str, text: &str| faults(item.as_deref(), reason, text);
-    match find("extracted_entities") {
-        None | Some(Json::Null) => {}
-        Some(Json::List(items)) => {
-            for item in items {
-                match part(item) {
-                    Ok(name) => given.entities.push(name),
-                    Err(what) => fault(&format!("an entity is {what}, not a text"), &item.shown())?,
-                }
-            }
-        }
-        Some(other) => fault(
-            &format!("the entities are {}, not a list", other.what()),
-            &other.shown(),
-        )?,
-    }
-    match find("extracted_triples") {
-        None | Some(Json::Null) => {}
-        Some(Json::List(items)) => {
-            for item in items {
-                match fact(item) {
-                    Ok(parts) => given.facts.push(parts),
-                    Err(reason) => fault(&reason, &item.shown())?,
-                }
-            }
-        }
-        Some(other) => fault(
-            &format!("the facts are {}, not a list", other.what()),
-            &other.shown(),
-        )?,
-    }
+    let list = |name: &str| find(name).unwrap_or(&Json::Null);
+    given.add_entities(list("extracted_entities"), Longest::ANY, &mut fault)?;
+    given.add_facts(list("extracted_triples"), Longest::ANY, &mut fault)?;
     Ok(Some((document, given)))
-}
-
-/// A text that is not empty, or the kind of value that it is instead.
-fn part(value: &Json) -> Result<String, &'static str> {
-    match value {
-        Json::Text(text) if text.trim().is_empty() => Err("empty"),
-        Json::Text(text) => Ok(text.trim().to_owned()),
-        other => Err(other.what()),
-    }
-}
-
-fn fact(value: &Json) -> Result<[String; 3], String> {
-    let Json::List(parts) = value else {
-        return Err(format!(
-            "the fact is {}, not a list of three texts",
-            value.what()
-        ));
-    };
-    let [subject, relation, object] = &parts[..] else {
-        return Err(format!("the fact has {} parts, not three", parts.len()));
-    };
-    let named = |name: &str, value: &Json| {
-        part(value).map_err(|what| format!("the {name} of the fact is {what}, not a text"))
-    };
-    Ok([
-        named("subject", subject)?,
-        named("relation", relation)?,
-        named("object", object)?,
-    ])
-}
-
-impl OpenIeRecord {
-    /// Turns the record into an extraction: finds its words in the text, where they occur.
-    pub fn extracted(&self, text: &str) -> Extracted {
-        let sentences = sentences(text);
-        let lower = Lower::new(text);
-        let mentions = self.entities.iter().map(|name| Mention {
-            text: name.clone(),
-            range: lower.find(name, 0..text.len()),
-            label: "entity".into(),
-        });
-        let facts = self.facts.iter().map(|parts| lower.fact(parts, &sentences));
-        Extracted {
-            mentions: mentions.collect(),
-            facts: facts.collect(),
-            sentences,
-        }
-    }
-}
-
-/// A text for case-insensitive search.
-struct Lower<'a> {
-    text: &'a str,
-    lower: String,
-}
-
-impl<'a> Lower<'a> {
-    /// Only ASCII letters are lowered, so that offsets do not change.
-    fn new(text: &'a str) -> Self {
-        Lower {
-            text,
-            lower: text.to_ascii_lowercase(),
-        }
-    }
-
-    /// Finds whole words: in their own case, else in any case.
-    fn find(&self, words: &str, within: Range<usize>) -> Option<Range<usize>> {
-        let whole = |text: &str, words: &str| {
-            let edge = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
-            let part = text.get(within.clone())?;
-            part.match_indices(words)
-                .map(|(at, _)| within.start + at..within.start + at + words.len())
-                .find(|r| {
-                    edge(text[..r.start].chars().next_back()) && edge(text[r.end..].chars().next())
-                })
-        };
-        whole(self.text, words).or_else(|| whole(&self.lower, &words.to_ascii_lowercase()))
-    }
-
-    /// Finds the parts of a fact in the sentence that has most of them.
-    fn fact(&self, parts: &[String; 3], sentences: &[Range<usize>]) -> Fact {
-        let places = |within: &Range<usize>| parts.each_ref().map(|p| self.find(p, within.clone()));
-        // The subject and the object count more than the relation.
-        let weight = |places: &[Option<Range<usize>>; 3]| {
-            2 * u32::from(places[0].is_some())
-                + u32::from(places[1].is_some())
-                + 2 * u32::from(places[2].is_some())
-        };
-        let mut best: [Option<Range<usize>>; 3] = Default::default();
-        for sentence in sentences {
-            let found = places(sentence);
-            if weight(&found) > weight(&best) {
-                best = found;
-            }
-        }
-        let [subject, relation, object] = best;
-        let part = |i: usize, range| Part {
-            text: parts[i].clone(),
-            range,
-        };
-        Fact {
-            subject: part(0, subject),
-            relation: part(1, relation),
-            object: part(2, object),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -383,23 +239,5 @@ mod tests {
                 "Paris: the fact is a number, not a list of three texts: 7",
             ]
         );
-    }
-
-    #[test]
-    fn parts_are_found_in_the_sentence_that_has_most_of_them() {
-        let text = "Ada met Bo. Ada Alder LIKES bo, not Bob.";
-        let given = OpenIeRecord {
-            entities: vec!["Bob".to_owned(), "Nil".to_owned()],
-            facts: vec![["ada".to_owned(), "likes".to_owned(), "Bo".to_owned()]],
-        };
-        let got = given.extracted(text);
-        assert_eq!(got.mentions[0].range, Some(36..39));
-        assert_eq!(got.mentions[1].range, None);
-        let ranges: Vec<_> = got.facts[0]
-            .parts()
-            .map(|p| p.range.clone().unwrap())
-            .to_vec();
-        assert_eq!(ranges, [12..15, 22..27, 28..30]);
-        assert_eq!(given.extracted("").facts[0].subject.range, None);
     }
 }

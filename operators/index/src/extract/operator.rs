@@ -2,89 +2,33 @@
 //!
 //! Where texts name documents is a second pass, because it depends on all titles.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ahash::AHashMap;
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Context, Field, InPort, InputFile, Kind, OpError, OpResult, Operator,
-    OutPort, Problem, Schema, Type, kinds,
+    Accepts, Arity, Artifact, Context, InPort, InputFile, Kind, OpError, OpResult, Operator,
+    OutPort, Problem, Schema, kinds,
 };
 #[cfg(feature = "transformers")]
 use gfm_pipe_api::{Cancel, Reporter};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 #[cfg(any(feature = "english", feature = "transformers"))]
 use super::items::ExtractedItems;
-use super::openie::{self, Corpus, OpenIeRecord};
-use super::patterns;
+use super::openie::{self, Corpus};
+use super::params::{By, ExtractParams, WANTED};
+use super::record::OpenIeRecord;
 use super::writer::Writer;
-use super::{Document, Extracted};
+use super::{Document, Extracted, llm, patterns};
 use crate::formats::rows::{self as records, Expected};
-use crate::formats::{Fault, Format, rejecting};
-use crate::ingest_documents::MAX_FILE;
-use crate::listing::{Listing, Wanted};
+use crate::formats::{Fault, rejecting};
+use crate::listing::Listing;
 use crate::reading;
 
 /// The operator `extract`.
 pub struct Extract;
 
-/// Parameters of [`Extract`].
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ExtractParams {
-    /// The extractor.
-    pub by: By,
-    /// Files of facts, for `by: file`.
-    pub path: Option<PathBuf>,
-    /// The model, for `by: transformer`.
-    pub model: Option<String>,
-    /// The model's revision on the hub.
-    pub revision: Option<String>,
-}
-
-/// An extractor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    /// The compiled-in English pipeline.
-    English,
-    /// Capitals, numbers, dates, quotes.
-    Patterns,
-    /// A model for token classification.
-    Transformer,
-    /// Files of facts that another program extracted.
-    File,
-}
-
 static DOCUMENTS: [&Kind; 2] = [&kinds::DOCUMENTS, &kinds::QUESTIONS];
-
-const NO_ENGLISH: &str = "this build has no English pipeline";
-const NO_ENGLISH_HINT: &str =
-    "build with `--features english` (it is on by default), or use `by: patterns`";
-
-const NO_TRANSFORMERS: &str = "this build runs no transformers";
-const NO_TRANSFORMERS_HINT: &str =
-    "build with `--features encoders` (it is on by default), or use `by: patterns`";
-
-const WANTED: Wanted = Wanted {
-    format: None,
-    formats: &[Format::Json, Format::JsonLines],
-    max_bytes: MAX_FILE as u64,
-};
-
-impl ExtractParams {
-    #[cfg(feature = "transformers")]
-    fn model(&self, base: &Path) -> Option<gfm_pipe_text::Model> {
-        let model = self.model.as_deref();
-        let model = model.filter(|_| self.by == By::Transformer)?;
-        let revision = self.revision.as_deref();
-        Some(gfm_pipe_text::Model::parse(model, revision, base))
-    }
-
-    fn file(&self) -> Option<&Path> {
-        self.path.as_deref().filter(|_| self.by == By::File)
-    }
-}
 
 impl Operator for Extract {
     type Params = ExtractParams;
@@ -94,45 +38,7 @@ impl Operator for Extract {
         "finds sentences, mentions and facts in documents, and where they name each other";
 
     fn schema() -> Schema {
-        let by = Type::OneOf {
-            words: &["english", "patterns", "transformer", "file"],
-            planned: &[],
-        };
-        Schema::new(vec![
-            Field::new(
-                "by",
-                by,
-                "english",
-                "english: named entities, and facts by rules over a parse; patterns: capitalised \
-                 spans, numbers, dates and quoted strings, without facts; transformer: names by a \
-                 model for token classification, without facts; file: what GFM-RAG or HippoRAG \
-                 extracted",
-            ),
-            Field::new(
-                "path",
-                Type::Path.or_null(),
-                serde_json::Value::Null,
-                "with `by: file`: OpenIE results as JSON or JSONL, a file, a folder or a pattern",
-            ),
-            // The content of the model's files is in the key.
-            Field::new(
-                "model",
-                Type::Text.or_null(),
-                serde_json::Value::Null,
-                "with `by: transformer`: a folder, or a name on the Hugging Face hub \
-                 (`dslim/bert-base-NER`), which a run downloads once; BERT, RoBERTa or DeBERTa for \
-                 token classification",
-            )
-            .no_effect(),
-            Field::new(
-                "revision",
-                Type::Text.or_null(),
-                serde_json::Value::Null,
-                "branch, tag or commit of a hub name (main); what it stood for at the first \
-                 download is kept",
-            )
-            .no_effect(),
-        ])
+        ExtractParams::schema()
     }
 
     fn inputs() -> Vec<InPort> {
@@ -158,7 +64,8 @@ impl Operator for Extract {
             port(
                 "rejects",
                 &kinds::REJECTS,
-                "records, entities and facts of files that could not be used",
+                "records, entities and facts, of files or of a model's answers, that could not be \
+                 used",
             ),
             port(
                 "counts",
@@ -169,52 +76,11 @@ impl Operator for Extract {
     }
 
     fn check(params: &ExtractParams) -> Vec<Problem> {
-        let model = params
-            .model
-            .as_deref()
-            .filter(|model| !model.trim().is_empty());
-        let mut problems = Vec::new();
-        let mut needs =
-            |by, key, given: bool, problem: &str, only: &str| match (params.by == by, given) {
-                (true, false) => problems.push(Problem::at("by", problem)),
-                (false, true) => problems.push(Problem::at(key, only)),
-                _ => {}
-            };
-        needs(
-            By::File,
-            "path",
-            params.path.is_some(),
-            "`by: file` needs the `path` of a file",
-            "only `by: file` reads a file",
-        );
-        needs(
-            By::Transformer,
-            "model",
-            model.is_some(),
-            "`by: transformer` needs a `model`: a folder, or a name on the Hugging Face hub",
-            "only `by: transformer` has a model",
-        );
-        if params.by != By::Transformer && params.revision.is_some() {
-            let problem = "only `by: transformer` has a model";
-            problems.push(Problem::at("revision", problem));
-        }
-        if params.by == By::English && !cfg!(feature = "english") {
-            problems.push(Problem::at("by", NO_ENGLISH).hint(NO_ENGLISH_HINT));
-        }
-        if params.by == By::Transformer && !cfg!(feature = "transformers") {
-            problems.push(Problem::at("by", NO_TRANSFORMERS).hint(NO_TRANSFORMERS_HINT));
-        }
-        problems
+        params.problems()
     }
 
     fn files(params: &ExtractParams, base: &Path) -> Vec<InputFile> {
-        #[cfg(feature = "transformers")]
-        if let Some(model) = params.model(base) {
-            return model.files(base);
-        }
-        params
-            .file()
-            .map_or_else(Vec::new, |path| Listing::files(path, base, &WANTED))
+        params.files(base)
     }
 
     #[cfg(feature = "transformers")]
@@ -231,11 +97,11 @@ impl Operator for Extract {
     }
 
     fn fingerprint(params: &ExtractParams, base: &Path) -> Option<String> {
-        let mut hasher = blake3::Hasher::new();
-        Listing::new(params.file()?, base, &WANTED)
-            .ok()?
-            .digest(&mut hasher);
-        Some(hasher.finalize().to_hex().to_string())
+        params.fingerprint(base)
+    }
+
+    fn asks_model(params: &ExtractParams) -> bool {
+        params.by == By::Llm
     }
 
     fn run(params: ExtractParams, ctx: &Context) -> OpResult<()> {
@@ -251,6 +117,7 @@ impl Operator for Extract {
             }
             (By::English, None) => english(ctx, documents, &mut out)?,
             (By::Transformer, None) => transformer(&params, ctx, documents, &mut out)?,
+            (By::Llm, None) => llm::extract(&params, ctx, documents, &mut out)?,
             (By::Patterns | By::File, None) => {
                 let extract = |d: &Document<'_>| patterns::extract(d.title, d.text);
                 out.pass(ctx, documents, &mut |all| Ok(one_by_one(all, extract)))?;
@@ -273,7 +140,8 @@ fn english(ctx: &Context, documents: &Artifact, out: &mut Writer) -> OpResult<()
 
 #[cfg(not(feature = "english"))]
 fn english(_: &Context, _: &Artifact, _: &mut Writer) -> OpResult<()> {
-    Err(OpError::new(NO_ENGLISH).hint(NO_ENGLISH_HINT))
+    use super::params;
+    Err(OpError::new(params::NO_ENGLISH).hint(params::NO_ENGLISH_HINT))
 }
 
 #[cfg(feature = "transformers")]
@@ -297,7 +165,8 @@ fn transformer(
 
 #[cfg(not(feature = "transformers"))]
 fn transformer(_: &ExtractParams, _: &Context, _: &Artifact, _: &mut Writer) -> OpResult<()> {
-    Err(OpError::new(NO_TRANSFORMERS).hint(NO_TRANSFORMERS_HINT))
+    use super::params;
+    Err(OpError::new(params::NO_TRANSFORMERS).hint(params::NO_TRANSFORMERS_HINT))
 }
 
 /// Extracts from each document separately, on all threads.
@@ -320,7 +189,7 @@ fn given(
             "`by: file` reads what was extracted from documents, and these are questions",
         )
         .artifact(&documents.name)
-        .hint("use `by: english` or `by: patterns`"));
+        .hint("use `by: english`, `by: patterns` or `by: llm`"));
     }
     let corpus = Corpus::read(documents)?;
     let listing = Listing::new(path, &ctx.base, &WANTED)

@@ -21,20 +21,26 @@ const AT_ONCE: usize = 256;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// The columns of a batch of documents.
-struct Columns {
+pub struct Columns {
     ids: UInt32Array,
     titles: StringArray,
     texts: StringArray,
 }
 
-/// The documents in a range of a batch.
-fn documents<'a>(columns: &'a Columns, rows: Range<usize>) -> Vec<Document<'a>> {
-    rows.map(|i| Document {
-        id: columns.ids.value(i),
-        title: columns.titles.value(i),
-        text: columns.texts.value(i),
-    })
-    .collect()
+impl Columns {
+    /// The documents in a range of the batch.
+    fn some(&self, rows: Range<usize>) -> impl Iterator<Item = Document<'_>> {
+        rows.map(|i| Document {
+            id: self.ids.value(i),
+            title: self.titles.value(i),
+            text: self.texts.value(i),
+        })
+    }
+
+    /// All documents of the batch.
+    pub fn documents(&self) -> impl Iterator<Item = Document<'_>> {
+        self.some(0..self.texts.len())
+    }
 }
 
 /// The rows from `first` on that are extracted at once.
@@ -65,6 +71,21 @@ fn columns_of(artifact: &Artifact, batch: &RecordBatch, first: u32) -> OpResult<
     })
 }
 
+/// Reads all documents into memory.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn all_columns(artifact: &Artifact) -> OpResult<Vec<Columns>> {
+    let mut out = Vec::new();
+    let mut first = 0;
+    for batch in artifact.batches(artifact.kind.tables[0].name)? {
+        let batch = batch?;
+        out.push(columns_of(artifact, &batch, first)?);
+        first += batch.num_rows() as u32;
+    }
+    Ok(out)
+}
+
 /// Calls `each` with all documents, a few at a time.
 fn in_turn(
     ctx: &Context,
@@ -85,7 +106,7 @@ fn in_turn(
             let rows = some(&columns.texts, next);
             next = rows.end;
             done += rows.len() as u64;
-            each(documents(&columns, rows))?;
+            each(columns.some(rows).collect())?;
         }
     }
     ctx.progress(done, total, table, what);
@@ -98,7 +119,8 @@ pub struct Writer {
     mentions: Rows,
     facts: Rows,
     named: Rows,
-    /// Rejected records of files. Other extractors reject nothing.
+    /// What is rejected of files, and of answers of a language model. Other extractors reject
+    /// nothing.
     pub rejects: Rejects,
     /// Number of documents without a mention, and without a fact.
     without: [u64; 2],

@@ -18,7 +18,7 @@ use super::words;
 use crate::extract::sentences::sentences;
 
 /// The sources of starts in memory. It gives the same starts as the operator `link-questions` with
-/// the same inputs, which are those of a stage with the same port names.
+/// the same inputs, which are those of a stage with the same port names, and without a `filter`.
 pub struct Linker {
     params: LinkParams,
     graph: Graph,
@@ -103,6 +103,7 @@ impl Linker {
             words: Some(&self.words),
             by: &self.loaded,
             has: &has,
+            choose: None,
         };
         let sources = linking.sources(questions, vectors.as_ref(), &|_| Ok(()))?;
         let mut out: Vec<Vec<LinkedStart>> = vec![Vec::new(); questions.len()];

@@ -8,7 +8,7 @@ use super::graph::Graph;
 use super::named::{self, NamedEntities, Names};
 use super::nearest::Vectors;
 use super::params::LinkParams;
-use super::similar::{self, Lookup, Texts};
+use super::similar::{self, Choose, Lookup, Texts};
 use super::{Found, Sources, scaled, words};
 
 /// Everything that the sources need besides the questions.
@@ -21,6 +21,8 @@ pub struct Linking<'a> {
     pub by: &'a dyn Lookup,
     /// Whether these texts are connected, with all that belongs to them.
     pub has: &'a dyn Fn(Texts) -> bool,
+    /// What chooses among the most similar facts, where not simply the first of them count.
+    pub choose: Option<&'a dyn Choose>,
 }
 
 impl Texts {
@@ -95,7 +97,7 @@ impl Linking<'_> {
         };
         if (self.has)(Texts::Facts) {
             add("fact", weights.fact, &|| {
-                similar::facts(self.by, graph, vectors, params.facts)
+                similar::facts(self.by, graph, vectors, params.facts, self.choose)
             })?;
         }
         if (self.has)(Texts::Sentences) {

@@ -4,14 +4,15 @@
 //! The sources are documents whose titles the question names and entities that it names (`named`),
 //! entities that it names in part (`partial`), documents that share its rare words (`words`), and
 //! entities of the most similar facts and sentences, and documents with similar texts (`similar`).
-//! A source assigns shares to nodes. The shares are scaled so that their sum is the source's
-//! weight, regardless of the other sources.
+//! Among the facts a language model may choose (`filter`). A source assigns shares to nodes. The
+//! shares are scaled so that their sum is the source's weight, regardless of the other sources.
 //!
 //! `linking` asks all sources, for the operator and for [`Linker`], which links questions that are
 //! asked one after another. `question_set` has the questions of the operator, `graph` the graph as
 //! the sources need it, `phrases` finds names in a text, and `nearest` finds the most similar
 //! vectors. `streamed` and `loaded` are two ways to rows of tables: from files and in memory.
 
+mod filter;
 mod graph;
 mod linker;
 mod linking;
@@ -31,7 +32,7 @@ mod write;
 pub use linker::{Encoder, LinkedStart, Linker, sentences_of};
 pub use loaded::Load;
 pub use operator::LinkQuestions;
-pub use params::LinkParams;
+pub use params::{Filter, FilterPrompts, LinkParams, LinkQuestionsParams};
 pub use similar::Texts;
 
 /// A node that a source finds for a question.

@@ -1,16 +1,20 @@
 //! The operator `link-questions`.
 
-use gfm_pipe_api::{
-    Arity, Connected, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema,
-    is_connected, kinds,
-};
+use std::path::Path;
 
+use gfm_pipe_api::{
+    Arity, Connected, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort, Problem,
+    Schema, is_connected, kinds,
+};
+use gfm_pipe_llm::{prompt_files, prompts_fingerprint};
+
+use super::filter::{self, Filter};
 use super::graph::Graph;
 use super::linking::{Linking, connected};
 use super::named::{self, ENTITY_EMBEDDINGS, Names};
-use super::params::LinkParams;
+use super::params::LinkQuestionsParams;
 use super::question_set::{self, QuestionSet, SPLITS};
-use super::similar::Texts;
+use super::similar::{Choose, Texts};
 use super::streamed::Streamed;
 use super::write::{self, Tally};
 
@@ -21,13 +25,13 @@ pub struct LinkQuestions;
 const DOCUMENTS: &str = "corpus_embeddings";
 
 impl Operator for LinkQuestions {
-    type Params = LinkParams;
+    type Params = LinkQuestionsParams;
     const NAME: &'static str = "link-questions";
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is similar to it";
 
     fn schema() -> Schema {
-        LinkParams::schema()
+        LinkQuestionsParams::schema()
     }
 
     fn inputs() -> Vec<InPort> {
@@ -138,12 +142,35 @@ impl Operator for LinkQuestions {
         ports.push(port(
             "counts",
             &kinds::COUNTS,
-            "starts by source, questions without a start, gold documents without a start",
+            "starts by source, questions without a start, gold documents without a start; with `filter` what became of the model's answers",
         ));
         ports
     }
 
-    fn check_inputs(_: &LinkParams, inputs: &Connected) -> Vec<Problem> {
+    fn check(params: &LinkQuestionsParams) -> Vec<Problem> {
+        params.problems()
+    }
+
+    fn files(params: &LinkQuestionsParams, _: &Path) -> Vec<InputFile> {
+        if params.filter.is_none() {
+            return Vec::new();
+        }
+        let mut files = prompt_files([&params.prompts.filter]);
+        files.extend(params.llm.files());
+        files
+    }
+
+    fn fingerprint(params: &LinkQuestionsParams, _: &Path) -> Option<String> {
+        params.filter?;
+        let prompts = [(&params.prompts.filter, filter::PROMPT)];
+        Some(prompts_fingerprint(&prompts))
+    }
+
+    fn asks_model(params: &LinkQuestionsParams) -> bool {
+        params.filter.is_some()
+    }
+
+    fn check_inputs(params: &LinkQuestionsParams, inputs: &Connected) -> Vec<Problem> {
         let wired = is_connected(inputs);
         let embedded = SPLITS.iter().any(|split| wired(split.embeddings));
         let mentioned = SPLITS.iter().any(|split| wired(split.mentions));
@@ -162,8 +189,13 @@ impl Operator for LinkQuestions {
                     .hint("connect them, for every split")
             })
         };
+        let filtered = (params.filter.is_some() && !wired("fact_embeddings")).then(|| {
+            Problem::at_root("`filter` chooses among facts, and no `fact_embeddings` are connected")
+                .hint("connect `facts`, `fact_embeddings`, `triples` and `evidence`")
+        });
         let problems = [
             question_set::problem(inputs),
+            filtered,
             needs("fact_embeddings", Texts::Facts.needs()),
             needs("sentence_embeddings", Texts::Sentences.needs()),
             alone("fact_embeddings", embedded, "embeddings of the questions"),
@@ -178,21 +210,23 @@ impl Operator for LinkQuestions {
         problems.into_iter().flatten().take(1).collect()
     }
 
-    fn run(params: LinkParams, ctx: &Context) -> OpResult<()> {
+    fn run(params: LinkQuestionsParams, ctx: &Context) -> OpResult<()> {
+        let link = &params.link;
         let graph = Graph::read(ctx)?;
         let set = QuestionSet::read(ctx)?;
         let has = |texts| connected(ctx, texts);
-        let words = Linking::words(&params, ctx, &graph)?;
+        let words = Linking::words(link, ctx, &graph)?;
+        let filter = params.filter.map(|_| Filter::new(ctx, &params, &set.texts));
         let linking = Linking {
-            params: &params,
+            params: link,
             graph: &graph,
-            names: &Names::read(ctx, &graph, params.weights.partial > 0.0)?,
+            names: &Names::read(ctx, &graph, link.weights.partial > 0.0)?,
             words: words.as_ref(),
             by: &Streamed { ctx, graph: &graph },
             has: &has,
+            choose: filter.as_ref().map(|filter| filter as &dyn Choose),
         };
-        let similar =
-            |named: &mut _| named::add_similar(ctx, &graph, &set, params.similarity, named);
+        let similar = |named: &mut _| named::add_similar(ctx, &graph, &set, link.similarity, named);
         let vectors = set.vectors(ctx)?;
         let sources = linking.sources(&set.texts, vectors.as_ref(), &similar)?;
         let (nodes, mut tally) = (graph.names.len(), Tally::default());
@@ -207,6 +241,7 @@ impl Operator for LinkQuestions {
             write::starts(ctx, split.starts, &sources, &set.texts, rows, nodes)?;
             write::questions(ctx, connected, &graph, &sources, &mut tally)?;
         }
-        tally.write(ctx, &sources)
+        let chosen = filter.as_ref().map(Filter::counts);
+        tally.write(ctx, &sources, chosen.unwrap_or_default())
     }
 }

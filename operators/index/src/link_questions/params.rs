@@ -1,10 +1,15 @@
 //! Parameters: the weight of each source, and how many rows it uses.
 
-use gfm_pipe_api::{Field, Schema, Type};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use std::path::PathBuf;
 
-/// Parameters of `link-questions`.
+use gfm_pipe_api::{Field, Problem, Schema, Type};
+use gfm_pipe_llm::{LlmParams, prompt_field};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::language_model;
+
+/// How questions are linked, one by one or all together.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LinkParams {
     /// Weights of the sources.
@@ -98,5 +103,101 @@ impl LinkParams {
             )
             .at_most(1.0, "a cosine is not larger"),
         ])
+    }
+}
+
+/// Parameters of the operator `link-questions`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LinkQuestionsParams {
+    /// What a retriever has as well.
+    #[serde(flatten)]
+    pub link: LinkParams,
+    /// What chooses among the most similar facts.
+    pub filter: Option<Filter>,
+    /// Number of facts that it chooses among, per question.
+    pub candidates: usize,
+    /// The language model, for `filter: llm`.
+    pub llm: LlmParams,
+    /// Prompts of the user's own, for `filter: llm`.
+    pub prompts: FilterPrompts,
+}
+
+/// What chooses among the most similar facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// A language model.
+    Llm,
+}
+
+/// Files with prompts of the user's own.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterPrompts {
+    /// For the choice among facts.
+    pub filter: Option<PathBuf>,
+}
+
+impl LinkQuestionsParams {
+    /// The schema.
+    pub fn schema() -> Schema {
+        let prompts = Schema::new(vec![prompt_field(
+            "filter",
+            "a file with a prompt of your own that asks which facts help",
+        )]);
+        let mut schema = LinkParams::schema();
+        schema.fields.extend([
+            Field::new(
+                "filter",
+                Type::one_of(&["llm"]).or_null(),
+                Value::Null,
+                "llm: a language model (`llm`) chooses up to `facts` of the most similar facts of \
+                 each question, as in HippoRAG 2; null: the most similar ones count. Questions \
+                 that are asked one by one (`ask`, `serve`) are linked without it",
+            )
+            .added_later(),
+            Field::new(
+                "candidates",
+                Type::int(1),
+                20,
+                "with `filter`: the most similar facts that it chooses among",
+            )
+            .at_most(500.0, "all of them are in the prompt")
+            .added_later(),
+            LlmParams::field().added_later(),
+            Field::group(
+                "prompts",
+                prompts,
+                "with `filter: llm`: a file with a prompt that replaces the built-in one",
+            )
+            .added_later(),
+        ]);
+        schema
+    }
+
+    /// Problems that the schema cannot express.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.filter.is_none() {
+            let problem = "only `filter: llm` asks a language model";
+            if language_model::is_given(&self.llm) {
+                problems.push(Problem::at("llm", problem));
+            }
+            if self.prompts != FilterPrompts::default() {
+                problems.push(Problem::at("prompts", problem));
+            }
+            return problems;
+        }
+        problems.extend(self.llm.problems(true));
+        let (few, facts) = (self.candidates, self.link.facts);
+        if few < facts {
+            let problem = format!("there are fewer candidates ({few}) than `facts` ({facts})");
+            let hint = "raise `candidates`, or lower `facts`";
+            problems.push(Problem::at("candidates", problem).hint(hint));
+        }
+        if self.link.weights.fact == 0.0 {
+            let problem = "`filter` chooses among facts, and `weights.fact` is 0";
+            problems.push(Problem::at("filter", problem));
+        }
+        problems
     }
 }

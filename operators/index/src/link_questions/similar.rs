@@ -55,6 +55,21 @@ pub trait Lookup {
     fn mentioned(&self, sentences: &AHashSet<u64>) -> OpResult<NodesOf>;
 }
 
+/// Rows with their scores, by question.
+pub type Scored = Vec<Vec<(u32, f64)>>;
+
+/// Chooses among the facts that are most similar to each question.
+pub trait Choose {
+    /// Number of facts of a question that it chooses among.
+    fn among(&self) -> usize;
+
+    /// Returns those of the candidates that count, in their order.
+    ///
+    /// # Errors
+    /// When it cannot choose.
+    fn choose(&self, candidates: Scored) -> OpResult<Scored>;
+}
+
 /// The first `top` rows with scaled scores: 1 for the best, and 0 for the worst of all that were
 /// looked at.
 pub fn between_0_and_1(near: &[Near], top: usize) -> Vec<(u32, f64)> {
@@ -81,7 +96,7 @@ fn rows(
     vectors: &Vectors,
     top: usize,
     looked_at: usize,
-) -> OpResult<Vec<Vec<(u32, f64)>>> {
+) -> OpResult<Scored> {
     let near = by.nearest(texts, vectors, looked_at)?;
     Ok(near.iter().map(|near| between_0_and_1(near, top)).collect())
 }
@@ -106,10 +121,20 @@ pub fn of_documents(graph: &Graph, rows: &[(u32, f64)]) -> Vec<Start> {
 }
 
 /// Finds entities of the most similar facts. The share of an entity is the mean score of its facts
-/// / number of documents that mention it (as in HippoRAG 2, Gutiérrez et al. 2025, before its
-/// language model chooses among the facts).
-pub fn facts(by: &dyn Lookup, graph: &Graph, vectors: &Vectors, top: usize) -> OpResult<Found> {
-    let found = rows(by, Texts::Facts, vectors, top, top * BESIDE)?;
+/// / number of documents that mention it (as in HippoRAG 2, Gutiérrez et al. 2025). The `top` most
+/// similar ones count, or those that `choose` keeps, as its language model does.
+pub fn facts(
+    by: &dyn Lookup,
+    graph: &Graph,
+    vectors: &Vectors,
+    top: usize,
+    choose: Option<&dyn Choose>,
+) -> OpResult<Found> {
+    let best = |top| rows(by, Texts::Facts, vectors, top, top * BESIDE);
+    let found = match choose {
+        None => best(top)?,
+        Some(choose) => choose.choose(best(choose.among())?)?,
+    };
     let wanted: AHashSet<u64> = found.iter().flatten().map(|f| u64::from(f.0)).collect();
     let ends = by.ends(&wanted)?;
     let texts = by.texts(Texts::Facts, &wanted)?;

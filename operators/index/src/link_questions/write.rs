@@ -171,11 +171,11 @@ impl Tally {
         not_askable
     }
 
-    /// Writes the counts.
+    /// Writes the counts, with some more at the end.
     ///
     /// # Errors
     /// When writing fails.
-    pub fn write(self, ctx: &Context, sources: &Sources) -> OpResult<()> {
+    pub fn write(self, ctx: &Context, sources: &Sources, more: Vec<(String, u64)>) -> OpResult<()> {
         let mut counts = vec![
             ("questions".to_owned(), self.questions),
             ("questions_without_start".to_owned(), self.not_askable),
@@ -188,6 +188,7 @@ impl Tally {
         }
         counts.push(("gold_documents".to_owned(), self.gold));
         counts.push(("gold_documents_without_start".to_owned(), self.missed));
+        counts.extend(more);
         write_counts(ctx, &counts)
     }
 }

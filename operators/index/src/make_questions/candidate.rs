@@ -53,6 +53,20 @@ pub struct Candidate {
     pub names_answer: bool,
 }
 
+/// The id of a question with these gold documents. It depends on what is asked, not on the other
+/// questions, and differs from ids of others.
+pub fn id(text: &str, gold: &[u32]) -> String {
+    let mut documents = gold.to_vec();
+    documents.sort_unstable();
+    documents.dedup();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(text.as_bytes());
+    for document in &documents {
+        hasher.update(&document.to_le_bytes());
+    }
+    format!("made_{}", &hasher.finalize().to_hex()[..16])
+}
+
 /// A text as a question.
 pub fn question(text: &str) -> String {
     format!("{}?", capital(text.trim().trim_end_matches(['.', ','])))
@@ -94,19 +108,18 @@ pub fn fault(candidate: &Candidate) -> Option<&'static str> {
     if candidate.hidden.contains(&key(&candidate.answer)) {
         return Some("answer_is_bridge");
     }
-    if !candidate.names_answer {
-        let mut of_answer = content(&candidate.answer).peekable();
-        let said = of_answer.peek().is_some() && of_answer.all(|w| all.contains(&w));
-        if said
-            || contains(
-                text,
-                &words(&candidate.answer).collect::<Vec<_>>().join(" "),
-            )
-        {
-            return Some("names_answer");
-        }
+    if !candidate.names_answer && says_answer(text, &candidate.answer) {
+        return Some("names_answer");
     }
     None
+}
+
+/// Whether a text has an answer, or all words of it that say something.
+pub fn says_answer(text: &str, answer: &str) -> bool {
+    let all: Vec<String> = words(text).collect();
+    let mut of_answer = content(answer).peekable();
+    let said = of_answer.peek().is_some() && of_answer.all(|w| all.contains(&w));
+    said || contains(text, &words(answer).collect::<Vec<_>>().join(" "))
 }
 
 /// Whether a text has a word for something that was named before. In a name it is none: "Her",
@@ -124,7 +137,7 @@ fn is_unclear(text: &str) -> bool {
 }
 
 /// Whether a text has a name, or all words of it that say something, two or more.
-fn names(text: &str, key: &str) -> bool {
+pub fn names(text: &str, key: &str) -> bool {
     if contains(text, key) {
         return true;
     }

@@ -39,6 +39,8 @@ const BY_HOPS: [f64; 3] = [1.0, 0.5, 0.25];
 #[derive(Debug, Clone)]
 pub struct Made {
     pub candidate: Candidate,
+    /// The documents, or the pieces of documents, that it was made from.
+    pub pieces: Vec<u32>,
     pub negatives: Vec<Negative>,
 }
 
@@ -56,7 +58,7 @@ pub struct Outcome {
 pub fn make<E>(
     corpus: &Corpus<'_>,
     vectors: Option<&Points>,
-    excluded: Likeness,
+    excluded: &Likeness,
     wanted: &MakeParams,
     each: &mut dyn FnMut(usize) -> Result<(), E>,
 ) -> Result<Outcome, E> {
@@ -124,7 +126,7 @@ fn slots(wanted: &MakeParams) -> Vec<(Type, u32, f64)> {
 struct Maker<'a> {
     corpus: &'a Corpus<'a>,
     vectors: Option<&'a Points>,
-    excluded: Likeness,
+    excluded: &'a Likeness,
     made: Likeness,
     wanted: &'a MakeParams,
     bm25: Bm25,
@@ -237,6 +239,7 @@ impl Maker<'_> {
         self.made.add(&candidate.text, &candidate.gold);
         Ok(Made {
             candidate,
+            pieces,
             negatives,
         })
     }

@@ -1,5 +1,5 @@
-//! `make-questions`: questions for training a retriever, from documents alone, without a language
-//! model.
+//! `make-questions`: questions for training a retriever, from documents alone. Rules make them; a
+//! language model can put them into natural words.
 //!
 //! A statement (`statement`) is a clause of a document with two places, one of which is the title:
 //! "The Kelda was directed by Ada Brandt". Either place can be asked for or described: "the film
@@ -13,7 +13,8 @@
 //! dates, and `clause` the clauses. `forms` puts questions and descriptions together from the
 //! `places` of a clause, with `verbs`. `corpus` does this for all documents and indexes the result,
 //! and `nouns` says what a name is of. `make` draws candidates (`draw`), checks them (`candidate`,
-//! `likeness`), and adds `negatives`. `read` and `run` are the operator's inputs and outputs.
+//! `likeness`), and adds `negatives`. `reword` asks a language model for other words, which have to
+//! hold to what was asked (`wording`). `read` and `run` are the operator's inputs and outputs.
 //!
 //! Invariant: the questions depend on the documents, the parameters and the questions to be left
 //! out, not on the number of threads.
@@ -57,6 +58,8 @@ mod plain;
 #[cfg(feature = "english")]
 mod read;
 #[cfg(feature = "english")]
+mod reword;
+#[cfg(feature = "english")]
 mod run;
 #[cfg(feature = "english")]
 mod said;
@@ -68,6 +71,8 @@ mod tree;
 mod verbs;
 #[cfg(feature = "english")]
 mod walk;
+#[cfg(feature = "english")]
+mod wording;
 
 pub use operator::MakeQuestions;
 pub use params::MakeParams;

@@ -1,10 +1,13 @@
 //! The operator `make-questions`.
 
-use gfm_pipe_api::{
-    Arity, Context, InPort, Kind, OpResult, Operator, OutPort, Problem, Schema, kinds,
-};
+use std::path::Path;
 
-use super::params::MakeParams;
+use gfm_pipe_api::{
+    Arity, Context, InPort, InputFile, Kind, OpResult, Operator, OutPort, Problem, Schema, kinds,
+};
+use gfm_pipe_llm::{prompt_files, prompts_fingerprint};
+
+use super::params::{By, MakeParams, PROMPT};
 
 /// The operator `make-questions`.
 pub struct MakeQuestions;
@@ -13,7 +16,7 @@ impl Operator for MakeQuestions {
     type Params = MakeParams;
     const NAME: &'static str = "make-questions";
     const VERSION: u32 = 1;
-    const ABOUT: &'static str = "makes training questions from English documents by rules, with gold documents and hard negatives; no language model";
+    const ABOUT: &'static str = "makes training questions from English documents by rules, with gold documents and hard negatives; a language model can put them into natural words";
 
     fn schema() -> Schema {
         MakeParams::schema()
@@ -72,13 +75,27 @@ impl Operator for MakeQuestions {
             port(
                 "counts",
                 &kinds::COUNTS,
-                "candidates by type, and for what reason they were left out",
+                "candidates by type, and for what reason they were left out; with `by: llm` how many questions were reworded, and why others were not",
             ),
         ]
     }
 
     fn check(params: &MakeParams) -> Vec<Problem> {
         params.problems()
+    }
+
+    fn files(params: &MakeParams, _: &Path) -> Vec<InputFile> {
+        if params.by == By::Rules {
+            return Vec::new();
+        }
+        let mut files = prompt_files([&params.prompts.question]);
+        files.extend(params.llm.files());
+        files
+    }
+
+    fn fingerprint(params: &MakeParams, _: &Path) -> Option<String> {
+        let prompts = [(&params.prompts.question, PROMPT)];
+        (params.by == By::Llm).then(|| prompts_fingerprint(&prompts))
     }
 
     #[cfg(feature = "english")]

@@ -1,12 +1,22 @@
 //! Parameters: how many questions, and of which types.
 
+use std::path::PathBuf;
+
 use gfm_pipe_api::{Field, Problem, Schema, Type};
+use gfm_pipe_llm::{LlmParams, prompt_field};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use crate::language_model;
+
+/// The built-in prompt for the words of a question.
+pub const PROMPT: &str = include_str!("prompts/question.txt");
 
 /// Parameters of `make-questions`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MakeParams {
+    /// What the words of questions are by.
+    pub by: By,
     /// Name of the data set.
     pub dataset: String,
     /// Most questions.
@@ -21,6 +31,27 @@ pub struct MakeParams {
     pub per_document: u32,
     /// Hard negatives of each question.
     pub hard_negatives: usize,
+    /// The language model, for `by: llm`.
+    pub llm: LlmParams,
+    /// Prompts of the user's own, for `by: llm`.
+    pub prompts: Prompts,
+}
+
+/// What the words of questions are by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The rules that made the questions.
+    Rules,
+    /// A language model.
+    Llm,
+}
+
+/// Files with prompts of the user's own.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompts {
+    /// For the words of a question.
+    pub question: Option<PathBuf>,
 }
 
 /// Relative numbers of questions of each type; 0 leaves the type out.
@@ -64,6 +95,10 @@ impl MakeParams {
             ),
             weight("comparison", 0.2, "questions that compare two documents"),
         ]);
+        let prompts = Schema::new(vec![prompt_field(
+            "question",
+            "a file with a prompt of your own that asks for the words of a question",
+        )]);
         Schema::new(vec![
             Field::required(
                 "dataset",
@@ -102,6 +137,22 @@ impl MakeParams {
                 "documents for each question that rank high though they are not gold: by BM25, and half of them by embedding where embeddings are connected",
             )
             .at_most(1000.0, "they are held in memory for each question"),
+            Field::new(
+                "by",
+                Type::one_of(&["rules", "llm"]),
+                "rules",
+                "rules: questions in the words of the documents; llm: a language model (`llm`) puts \
+                 these into natural words, one request for each; what is asked, the answer and the \
+                 documents stay the same",
+            )
+            .added_later(),
+            LlmParams::field().added_later(),
+            Field::group(
+                "prompts",
+                prompts,
+                "with `by: llm`: a file with a prompt that replaces the built-in one",
+            )
+            .added_later(),
         ])
     }
 
@@ -121,6 +172,17 @@ impl MakeParams {
                 )
                 .hint("set `hops` to 2 or more, or `weights.single` above 0"),
             );
+        }
+        if self.by == By::Llm {
+            problems.extend(self.llm.problems(true));
+        } else {
+            let problem = "only `by: llm` asks a language model";
+            if language_model::is_given(&self.llm) {
+                problems.push(Problem::at("llm", problem));
+            }
+            if self.prompts != Prompts::default() {
+                problems.push(Problem::at("prompts", problem));
+            }
         }
         if !cfg!(feature = "english") {
             problems.push(

@@ -8,10 +8,12 @@ use gfm_pipe_english::English;
 use gfm_pipe_kg::questions::{self, Question};
 use gfm_pipe_kg::tables::{Piece, Table, write_counts};
 
+use super::candidate::id;
 use super::corpus;
 use super::make::{Made, make};
-use super::params::MakeParams;
+use super::params::{By, MakeParams};
 use super::read;
+use super::reword::reword;
 use crate::rows::{Cell, Rows};
 
 /// Makes the questions.
@@ -31,7 +33,7 @@ pub fn run(params: &MakeParams, ctx: &Context) -> OpResult<()> {
         ctx.progress(read as u64, total, "documents", "");
         ctx.check_cancelled()
     })?;
-    let result = make(&corpus, vectors.as_ref(), excluded, params, &mut |made| {
+    let mut result = make(&corpus, vectors.as_ref(), &excluded, params, &mut |made| {
         ctx.progress(made as u64, params.questions as u64, "questions", "");
         ctx.check_cancelled()
     })?;
@@ -43,12 +45,17 @@ pub fn run(params: &MakeParams, ctx: &Context) -> OpResult<()> {
             ctx.typed("counts")
         ));
     }
+    let wordings = match params.by {
+        By::Rules => Vec::new(),
+        By::Llm => reword(params, ctx, &corpus, &excluded, &mut result.made)?,
+    };
     write(ctx, &params.dataset, &result.made)?;
     let mut counts = vec![
         ("documents".to_owned(), total),
         ("statements".to_owned(), corpus.statements.len() as u64),
         ("questions".to_owned(), result.made.len() as u64),
     ];
+    counts.extend(wordings);
     counts.extend(result.counts);
     write_counts(ctx, &counts)
 }
@@ -95,14 +102,8 @@ fn question(made: &Made) -> Question {
     let mut documents = candidate.gold.clone();
     documents.sort_unstable();
     documents.dedup();
-    // The id depends on what is asked, not on the other questions, and differs from ids of others.
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(candidate.text.as_bytes());
-    for document in &documents {
-        hasher.update(&document.to_le_bytes());
-    }
     Question {
-        id: format!("made_{}", &hasher.finalize().to_hex()[..16]),
+        id: id(&candidate.text, &documents),
         text: candidate.text.clone(),
         answer: Some(candidate.answer.clone()),
         entities: Vec::new(),

@@ -195,9 +195,9 @@ checks! {
         "values of questions and documents that could not be used",
         "give the value the type that the message names";
     REJECTED_FACT: "rejected-fact", Warning, Rejects, REJECTS,
-        "a fact or mention that `build-kg` rejected, because a name has no letter or digit left",
-        "facts and mentions without a name: they are not in the graph",
-        "nothing, where it is punctuation; names in other scripts need `normalize: unicode`";
+        "a fact or mention that `build-kg` rejected, because a name has no letter or digit left, or that `extract` could not take from the answer of a language model",
+        "facts and mentions without a name, and answers that cannot be used: they are not in the graph",
+        "nothing, where it is punctuation; names in other scripts need `normalize: unicode`; for many answers, try another prompt or model";
     SIMILAR_ENTITIES: "similar-entities", Warning, Entities, &[],
         "an entity with the same normalised name as one that is in more triples (or in as many, and came first); nodes of documents do not count",
         "entities whose names differ only by case, spaces or punctuation: what is known of one thing is split between several",

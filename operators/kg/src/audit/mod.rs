@@ -69,7 +69,7 @@ const SHOWN: usize = 5;
 impl Operator for Audit {
     type Params = AuditParams;
     const NAME: &'static str = "audit";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str =
         "checks a graph, its documents and questions for faults, and reports the place of each";
 

@@ -68,7 +68,10 @@ impl ServerHandler for Tools {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools::all()))
+        let model = self.0.get().about().model;
+        Ok(ListToolsResult::with_all_items(tools::all(
+            model.as_deref(),
+        )))
     }
 
     async fn call_tool(

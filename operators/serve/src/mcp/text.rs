@@ -15,6 +15,20 @@ pub(super) fn answer(answer: &Answer) -> String {
     for note in &answer.notes {
         let _ = writeln!(out, "Note: {note}.");
     }
+    if let Some(cited) = &answer.answer {
+        let text = match cited.text.as_str() {
+            "" => "the documents do not say",
+            text => text,
+        };
+        let _ = writeln!(out, "Answer of {}: {text}", cited.model);
+        if !cited.reasoning.is_empty() {
+            let _ = writeln!(out, "   because: {}", cited.reasoning);
+        }
+        if !cited.titles.is_empty() {
+            let _ = writeln!(out, "   cites: {}", cited.titles.join("; "));
+        }
+        out.push('\n');
+    }
     if answer.documents.is_empty() {
         out.push_str("No document was found.\n");
     }

@@ -24,8 +24,9 @@ const NEIGHBOURS: usize = 50;
 /// Names that an error lists where several fit.
 const SUGGESTIONS: usize = 10;
 
-/// All tools, with the shapes of their arguments and results.
-pub(super) fn all() -> Vec<Tool> {
+/// All tools, with the shapes of their arguments and results. `model` is the retriever's language
+/// model, if it has one.
+pub(super) fn all(model: Option<&str>) -> Vec<Tool> {
     let limits = Limits::default();
     let text = |what: &str| {
         json!({ "type": "string", "minLength": 1, "maxLength": limits.question_chars,
@@ -39,13 +40,18 @@ pub(super) fn all() -> Vec<Tool> {
                     "default": DEFAULT_DOCUMENTS, "description": "Number of documents." });
     let source =
         "Only documents whose source file matches this glob pattern, such as reports/*.md.";
+    let mut of_ask = json!({ "question": text("The question in plain words."), "k": k,
+                             "source": text(source) });
+    if let Some(model) = model {
+        let what = format!("Whether the language model {model} answers too, from these documents.");
+        of_ask["answer"] = json!({ "type": "boolean", "default": false, "description": what });
+    }
     vec![
         tool(
             "ask",
             "Answers a question with the documents of the corpus that are most likely to hold the \
              answer, the best first. Each has its text and the facts that lead to it.",
-            json!({ "question": text("The question in plain words."), "k": k,
-                    "source": text(source) }),
+            of_ask,
             &["question"],
             "Answer",
         ),
@@ -97,6 +103,7 @@ struct Question {
     question: String,
     k: Option<i64>,
     source: Option<String>,
+    answer: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +167,7 @@ fn ask(answers: &dyn Answers, asked: Question) -> Result<Answer, ApiError> {
         question,
         k,
         source,
+        answer,
     } = asked;
     let wanted = Wanted {
         question,
@@ -167,6 +175,7 @@ fn ask(answers: &dyn Answers, asked: Question) -> Result<Answer, ApiError> {
         paths: None,
         source,
         why_not: None,
+        answer,
     };
     let ask = wanted.check(&Limits::default())?;
     let answer = answers.ask(&[ask]).pop();

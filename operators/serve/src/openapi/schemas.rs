@@ -61,6 +61,12 @@ fn asked(at: &str, limits: &Limits) -> Map<String, Value> {
         "maxItems": limits.why_not,
         "description": "Further documents to report with their ranks, by title or id.",
     });
+    let answer = json!({
+        "type": ["boolean", "null"],
+        "default": false,
+        "description": "Whether a language model answers too, from the first documents. An error \
+                        where the retriever has none: model of /about.",
+    });
     let one = object(
         "A question.",
         json!({
@@ -69,8 +75,9 @@ fn asked(at: &str, limits: &Limits) -> Map<String, Value> {
             "paths": paths,
             "source": source,
             "why_not": why_not,
+            "answer": answer,
         }),
-        &["k", "paths", "source", "why_not"],
+        &["k", "paths", "source", "why_not", "answer"],
     );
     let item = json!({ "anyOf": [question, reference(at, "Question")] });
     let questions =
@@ -88,11 +95,24 @@ fn answered(at: &str) -> Map<String, Value> {
             "system": string("What ranked the documents: model, ppr, rrf, dense or bm25."),
             "notes": list(string("What the user should know."), "Remarks on the answer."),
             "seconds": number("How long it took, without the wait for other questions."),
+            "answer": reference(at, "Cited"),
             "start": list(reference(at, "Start"), "Where the search started, the heaviest first."),
             "documents": list(reference(at, "Found"), "The first documents."),
             "why_not": list(reference(at, "Found"), "The documents that why_not names."),
         }),
-        &["why_not"],
+        &["answer", "why_not"],
+    );
+    let cited = object(
+        "What a language model answers from the first documents. Where it could not be had, it is \
+         missing, and a note says why.",
+        json!({
+            "text": string("The answer in a few words; empty where the documents do not say it."),
+            "reasoning": string("How the model came to it."),
+            "documents": list(natural("Number of a document."), "The documents that it cites."),
+            "titles": list(string("Title of a document."), "Their titles."),
+            "model": string("Name of the model."),
+        }),
+        &[],
     );
     let start = object(
         "A node where the search started.",
@@ -151,6 +171,7 @@ fn answered(at: &str) -> Map<String, Value> {
             "Answers",
             object("Answers to several questions.", several, &[]),
         ),
+        ("Cited", cited),
         ("Start", start),
         ("Found", found),
         ("Path", path),
@@ -203,6 +224,7 @@ fn about_the_server() -> Map<String, Value> {
             "triples": natural("Number of triples of the graph."),
             "encoder": or_null(string("Name of the text encoder.")),
             "examples": list(string("A question."), "Questions to try."),
+            "model": or_null(string("Name of the language model that answers where a question asks for it.")),
         }),
         &[],
     );

@@ -4,10 +4,12 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use gfm_pipe_api::answer::{
-    About, Answer, Answers, Ask, Document, Found, Named, Node, Path, Start, Step,
+    About, Answer, Answers, Ask, Cited, Document, Found, Named, Node, Path, Start, Step,
 };
 use gfm_pipe_api::{OpError, OpResult};
 
+/// The language model.
+pub(super) const MODEL: &str = "writer-1";
 pub(super) const TITLES: [&str; 3] = ["Marie Curie", "Pierre Curie", "Polonium"];
 
 /// Answers every question with the same documents.
@@ -19,9 +21,36 @@ pub(super) struct Fake {
     pub batches: Mutex<Vec<usize>>,
     /// Texts of the questions so far.
     pub asked: Mutex<Vec<String>>,
-    /// Whether batches wait, and for how many the wait is over.
+    scoring: Gate,
+    writing: Gate,
+}
+
+/// Where batches may have to wait.
+#[derive(Default)]
+struct Gate {
     held: Mutex<bool>,
     released: Condvar,
+}
+
+impl Gate {
+    fn hold(&self) {
+        *self.held.lock().unwrap() = true;
+    }
+
+    fn release(&self) {
+        *self.held.lock().unwrap() = false;
+        self.released.notify_all();
+    }
+
+    fn pass(&self) {
+        let held = self.held.lock().unwrap();
+        let wait = Duration::from_secs(20);
+        drop(
+            self.released
+                .wait_timeout_while(held, wait, |held| *held)
+                .unwrap(),
+        );
+    }
 }
 
 impl Fake {
@@ -34,13 +63,22 @@ impl Fake {
 
     /// From now on, batches wait.
     pub fn hold(&self) {
-        *self.held.lock().unwrap() = true;
+        self.scoring.hold();
     }
 
     /// Batches no longer wait.
     pub fn release(&self) {
-        *self.held.lock().unwrap() = false;
-        self.released.notify_all();
+        self.scoring.release();
+    }
+
+    /// From now on, the language model does not end.
+    pub fn hold_writing(&self) {
+        self.writing.hold();
+    }
+
+    /// It ends.
+    pub fn release_writing(&self) {
+        self.writing.release();
     }
 
     /// Waits until so many batches have begun.
@@ -92,6 +130,7 @@ impl Answers for Fake {
             triples: 1,
             encoder: None,
             examples: vec!["Who discovered polonium?".to_owned()],
+            model: Some(MODEL.to_owned()),
         }
     }
 
@@ -99,13 +138,10 @@ impl Answers for Fake {
         self.batches.lock().unwrap().push(questions.len());
         let texts = questions.iter().map(|ask| ask.question.clone());
         self.asked.lock().unwrap().extend(texts);
-        let held = self.held.lock().unwrap();
-        let wait = Duration::from_secs(20);
-        drop(
-            self.released
-                .wait_timeout_while(held, wait, |held| *held)
-                .unwrap(),
-        );
+        self.scoring.pass();
+        if questions.iter().any(|ask| ask.answer) {
+            self.writing.pass();
+        }
         assert!(
             questions.iter().all(|ask| ask.question != "panic"),
             "as the question wants"
@@ -119,6 +155,13 @@ impl Answers for Fake {
                 system: self.name.clone(),
                 notes: vec!["this is a test".to_owned()],
                 seconds: 0.25,
+                answer: ask.answer.then(|| Cited {
+                    text: "Marie <b>Curie</b>".to_owned(),
+                    reasoning: "She discovered it.".to_owned(),
+                    documents: vec![0],
+                    titles: vec![TITLES[0].to_owned()],
+                    model: MODEL.to_owned(),
+                }),
                 start: vec![Start {
                     node: 2,
                     label: TITLES[2].to_owned(),

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::client::PATIENCE;
-use super::fake::Fake;
+use super::fake::{Fake, MODEL};
 use crate::{Current, mcp};
 
 struct Client {
@@ -153,6 +153,15 @@ async fn every_tool_is_listed_and_works() {
         .well("ask", json!({ "question": "a", "source": "*.md" }))
         .await;
     assert_eq!(structured["documents"].as_array().unwrap().len(), 3);
+    // The model of the retriever is a choice, and named.
+    let what = &tools[0]["inputSchema"]["properties"]["answer"]["description"];
+    assert!(what.as_str().unwrap().contains(MODEL), "{what}");
+    let in_words = json!({ "question": "a", "answer": true });
+    let (structured, text) = client.well("ask", in_words).await;
+    assert_eq!(structured["answer"]["documents"], json!([0]));
+    let begins = "Answer of writer-1: Marie <b>Curie</b>\n   because: She discovered it.\n   cites: \
+                  Marie Curie\n";
+    assert!(text.contains(begins), "{text}");
     assert_eq!(
         client.well("document", json!({ "id": 1 })).await.0["title"],
         "Pierre Curie"

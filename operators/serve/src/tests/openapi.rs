@@ -82,7 +82,12 @@ async fn what_is_sent_fits_its_schema() {
         "Answer",
         &server.post("/ask", &ask.to_string()).await.json(),
     );
-    let several = json!({ "questions": ["a", ask, "user"] });
+    let in_words = json!({ "question": "Who?", "answer": true });
+    assert_fits("Question", &in_words);
+    let answer = server.post("/ask", &in_words.to_string()).await.json();
+    assert!(answer["answer"].is_object(), "{answer}");
+    assert_fits("Answer", &answer);
+    let several = json!({ "questions": ["a", ask, in_words, "user"] });
     assert_fits("Questions", &several);
     assert_fits(
         "Answers",
@@ -122,6 +127,9 @@ fn schemas_forbid_what_the_server_forbids() {
         json!({ "question": "a", "k": null }),
         json!({ "question": "a", "k": 0 }),
         json!({ "question": "a", "k": 1001 }),
+        json!({ "question": "a", "answer": true }),
+        json!({ "question": "a", "answer": null }),
+        json!({ "question": "a", "answer": 1 }),
         json!({ "question": "a", "paths": 0 }),
         json!({ "question": "a", "paths": 11 }),
         json!({ "question": "a", "extra": 1 }),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::client::{Server, exchange, get, post};
+use super::fake::MODEL;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_is_answered() {
@@ -35,6 +36,36 @@ async fn a_question_is_answered() {
         let reply = server.post("/ask", body).await;
         assert_eq!((reply.status, reply.message().as_str()), (400, message));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_language_model_answers_where_that_is_asked_for() {
+    let server = Server::start(|_| {}).await;
+    assert_eq!(server.get("/about").await.json()["model"], MODEL);
+    for not in ["", r#","answer":false"#, r#","answer":null"#] {
+        let reply = server
+            .post("/ask", &format!(r#"{{"question":"a"{not}}}"#))
+            .await;
+        assert!(reply.json().get("answer").is_none(), "{not}: {reply:?}");
+    }
+    let cited = json!({
+        "text": "Marie <b>Curie</b>",
+        "reasoning": "She discovered it.",
+        "documents": [0],
+        "titles": ["Marie Curie"],
+        "model": MODEL,
+    });
+    let asked = json!({ "question": "a", "answer": true });
+    let reply = server.post("/ask", &asked.to_string()).await.json();
+    assert_eq!(reply["answer"], cited);
+    let several = json!({ "questions": ["b", asked] }).to_string();
+    let answers = server.post("/ask/batch", &several).await.json();
+    assert_eq!(answers["answers"][0].get("answer"), None);
+    assert_eq!(answers["answers"][1]["answer"], cited);
+    let wrong = server
+        .post("/ask", r#"{"question":"a","answer":"yes"}"#)
+        .await;
+    assert_eq!((wrong.status, wrong.code().as_str()), (400, "bad_request"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

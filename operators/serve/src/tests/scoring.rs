@@ -37,6 +37,32 @@ async fn questions_that_wait_are_scored_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_language_model_that_others_ask() {
+    let server = Server::start(|config| config.writers = 2).await;
+    server.fake.hold_writing();
+    let mut slow = Vec::new();
+    for text in ["x", "y", "z"] {
+        let mut stream = server.connect().await;
+        let body = format!(r#"{{"question":"{text}","answer":true}}"#);
+        let request = post("/ask", &body);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    // Two are asked, and the third waits for one of them.
+    server.fake.begun(2).await;
+    server.until("gfm_pipe_waiting_questions", 1.0).await;
+    for text in ["a", "b"] {
+        assert_eq!(server.ask(text).await.json()["question"], text);
+    }
+    server.fake.release_writing();
+    for stream in &mut slow {
+        let answer = response(stream).await.unwrap().json();
+        assert_eq!(answer["answer"]["titles"][0], "Marie Curie");
+    }
+    assert_eq!(*server.fake.batches.lock().unwrap(), [1; 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_costs_only_the_question_that_causes_it() {
     let server = Server::start(|_| {}).await;
     server.fake.hold();
