@@ -33,7 +33,7 @@ fn text(row: &Value, name: &str) -> String {
     row[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// The property that an answer must have, by which requests are told apart.
+/// Whether the answer to a request must have this property. Each kind of request has another one.
 fn asks_for(asked: &Asked, property: &str) -> bool {
     let schema = &asked.body["response_format"]["json_schema"]["schema"];
     schema["properties"].get(property).is_some()
@@ -198,7 +198,7 @@ fn recorded_answers_are_those_of_the_rules() {
     let forced = [&run[..], &["--force", "extract", "--force", "answer"]].concat();
     ran(&forced);
     assert_eq!(server.asked().len(), asked);
-    // Nor after `gc`, which keeps answers unless it is told not to.
+    // `gc` keeps answers, even with --items. Only --answers removes them.
     ran(&["gc", "--items", "--keep", "1", "--store", store]);
     ran(&forced);
     assert_eq!(server.asked().len(), asked);

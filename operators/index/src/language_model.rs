@@ -1,5 +1,6 @@
 //! What the operators that may ask a language model have in common.
 
+use gfm_pipe_api::Problem;
 use gfm_pipe_kg::json::Json;
 use gfm_pipe_llm::{LlmParams, Shape};
 use serde::Deserialize as _;
@@ -10,6 +11,19 @@ pub fn is_given(llm: &LlmParams) -> bool {
     let defaults = LlmParams::schema().normalize(&Value::Null).ok();
     let defaults = defaults.and_then(|v| serde_json::from_value::<LlmParams>(v).ok());
     defaults.as_ref() != Some(llm)
+}
+
+/// Problems of the groups `llm` and `prompts` of an operator that asks a language model with
+/// `by: llm` only. `asks` says whether it does, `prompts` whether prompts are given.
+pub fn problems(asks: bool, llm: &LlmParams, prompts: bool) -> Vec<Problem> {
+    if asks {
+        return llm.problems(true);
+    }
+    let given = [("llm", is_given(llm)), ("prompts", prompts)];
+    let given = given.into_iter().filter(|(_, given)| *given);
+    given
+        .map(|(group, _)| Problem::at(group, "only `by: llm` asks a language model"))
+        .collect()
 }
 
 /// The shape of an object with a list of texts, or of facts.

@@ -14,7 +14,8 @@ use gfm_pipe_api::{OpError, OpResult};
 pub(crate) enum Known {
     /// Its answer.
     Kept(Vec<u8>),
-    /// Nothing: whoever gets this sends it, and then calls [`Store::keep`] or [`Store::give_up`].
+    /// Nothing. The caller must send the request, and then call [`Store::keep`] or
+    /// [`Store::give_up`].
     Unknown,
 }
 

@@ -183,7 +183,7 @@ fn digest(purpose: &str, parts: &[&str]) -> Id {
     pack::short(&hasher.finalize())
 }
 
-/// Gives the items of one function their ids, on any thread.
+/// Computes the ids of the items of one function. Unlike [`Work`], threads may share it.
 #[derive(Debug, Clone, Copy)]
 pub struct Ids(Id);
 

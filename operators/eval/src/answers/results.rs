@@ -1,4 +1,4 @@
-//! Turns judged answers into the tables `metrics`, `comparisons` and `answer_scores`.
+//! Turns scored answers into the tables `metrics`, `comparisons` and `answer_scores`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::normal::normalised;
 
-/// Answers that are right as a whole or not at all, as HotpotQA has it: "yes indeed" is no half of
-/// "yes".
+/// Answers that must be equal to count at all, as in HotpotQA: "yes indeed" is not partly right
+/// where "yes" is.
 const WHOLE: [&str; 3] = ["yes", "no", "noanswer"];
 
 /// How right an answer is, from 0 to 1.

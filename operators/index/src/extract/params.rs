@@ -161,17 +161,9 @@ impl ExtractParams {
             let problem = "only `by: transformer` has a model";
             problems.push(Problem::at("revision", problem));
         }
-        if self.by == By::Llm {
-            problems.extend(self.llm.problems(true));
-        } else {
-            let problem = "only `by: llm` asks a language model";
-            if language_model::is_given(&self.llm) {
-                problems.push(Problem::at("llm", problem));
-            }
-            if self.prompts != Prompts::default() {
-                problems.push(Problem::at("prompts", problem));
-            }
-        }
+        let prompts = self.prompts != Prompts::default();
+        let asks = self.by == By::Llm;
+        problems.extend(language_model::problems(asks, &self.llm, prompts));
         if self.by == By::English && !cfg!(feature = "english") {
             problems.push(Problem::at("by", NO_ENGLISH).hint(NO_ENGLISH_HINT));
         }

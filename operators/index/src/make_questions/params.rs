@@ -173,17 +173,9 @@ impl MakeParams {
                 .hint("set `hops` to 2 or more, or `weights.single` above 0"),
             );
         }
-        if self.by == By::Llm {
-            problems.extend(self.llm.problems(true));
-        } else {
-            let problem = "only `by: llm` asks a language model";
-            if language_model::is_given(&self.llm) {
-                problems.push(Problem::at("llm", problem));
-            }
-            if self.prompts != Prompts::default() {
-                problems.push(Problem::at("prompts", problem));
-            }
-        }
+        let prompts = self.prompts != Prompts::default();
+        let asks = self.by == By::Llm;
+        problems.extend(language_model::problems(asks, &self.llm, prompts));
         if !cfg!(feature = "english") {
             problems.push(
                 Problem::at_root("this build has no English pipeline, which reads the documents")

@@ -79,7 +79,7 @@ pub fn reword(
     Ok(counts)
 }
 
-/// Gives the questions their wordings, one after the other, where they are not too near to others.
+/// Replaces questions by their new wordings, in order, unless a wording is nearly another question.
 /// Returns how many it gave, and how many it did not give, by reason.
 fn take(
     wordings: Vec<Wording>,
