@@ -228,7 +228,7 @@ pub fn find(store: &Store, params: &Value) -> OpResult<Found> {
     }
     if let Some(tables) = &entry
         && store
-            .flaw(&tables.tables, Look::Stamp)
+            .flaw(tables.tables.iter().flat_map(|t| &t.objects), Look::Stamp)
             .map_err(store_error)?
             .is_some()
     {

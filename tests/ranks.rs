@@ -232,6 +232,49 @@ fn ranks_store_what_one_process_stores() {
     }
 }
 
+/// The digests of what an operator's stages stored, by port.
+#[cfg(feature = "english")]
+fn digests(store: &Path, operator: &str) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(store.join("stages")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+        if manifest["ingredients"]["operator"] == operator {
+            let ports = manifest["ports"].as_object().unwrap().iter();
+            found.extend(ports.map(|(name, port)| (name.clone(), port["digest"].clone())));
+        }
+    }
+    found
+}
+
+#[cfg(feature = "english")]
+#[test]
+fn ranks_extract_what_one_process_extracts() {
+    let Some((dir, store)) = folder() else {
+        return;
+    };
+    let run = |mut command: Command, store: &Path| {
+        let extract = ["run", "pipelines/untrained.yaml", "--until", "extract"];
+        command.args(extract).arg("--store").arg(store);
+        ok(command)
+    };
+    let on_three = || {
+        let mut command = mpirun();
+        command.args(["-n", "3", gfm_pipe()]);
+        command
+    };
+    let one = dir.path().join("one");
+    let mut alone = Command::new(gfm_pipe());
+    alone.current_dir(here());
+    run(alone, &one);
+    run(on_three(), &store);
+    let (got, want) = (digests(&store, "extract"), digests(&one, "extract"));
+    assert!(want.len() > 4 && want.values().all(Value::is_string));
+    assert_eq!(got, want);
+    let again = run(on_three(), &store);
+    assert!(again.contains(": 0 ran, "), "{again}");
+}
+
 #[test]
 fn a_rank_that_reads_something_else_is_refused() {
     let Some((dir, store)) = folder() else {

@@ -21,22 +21,31 @@ class Table:
 
     #: `STAGE.PORT`, or `STAGE.PORT.TABLE` where a port has several tables.
     name: str
-    #: Its Parquet file. It is part of the store: never write to it.
-    path: Path
+    #: Its Parquet files, in the order of the rows; only a large table has several. They are part of
+    #: the store: never write to them.
+    paths: tuple[Path, ...]
     #: Arguments of the program that name its store and run.
     _of: tuple[str, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """Its Parquet file. Raises `ValueError` where there are several: take `paths`."""
+        if len(self.paths) != 1:
+            raise ValueError(f"{self.name} has {len(self.paths)} files: use `paths`")
+        return self.paths[0]
 
     def polars(self) -> polars.DataFrame:
         """The table as a data frame of polars, which must be installed."""
         import polars
 
-        return polars.read_parquet(self.path)
+        return polars.read_parquet(list(self.paths))
 
     def arrow(self) -> pyarrow.Table:
         """The table as a table of pyarrow, which must be installed."""
+        import pyarrow
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(self.path)
+        return pyarrow.concat_tables([pyarrow.parquet.read_table(path) for path in self.paths])
 
     def pandas(self, **options: Any) -> Any:
         """The table as a data frame of pandas, which must be installed, with pyarrow."""
@@ -57,5 +66,5 @@ def table(name: str, *, store: PathLike | None = None, run: str = "latest") -> T
     of = store_args(store)
     if run != "latest":
         of += ["--run", run]
-    path = output(["show", name, "--path", *of]).rstrip("\n")
-    return Table(name, Path(path).absolute(), tuple(of))
+    lines = output(["show", name, "--path", *of]).splitlines()
+    return Table(name, tuple(Path(line).absolute() for line in lines), tuple(of))

@@ -95,6 +95,10 @@ class Package(unittest.TestCase):
         self.assertEqual(titles, {"berlin", "spree", "havel"})
         latest = gfm_pipe.table("documents.documents", store=self.store)
         self.assertEqual(latest.path, table.path)
+        self.assertEqual(latest.paths, (table.path,))
+        several = gfm_pipe.Table(table.name, table.paths * 2)
+        with self.assertRaises(ValueError):
+            _ = several.path
         with self.assertRaisesRegex(gfm_pipe.UsageError, "no stage `dokuments`"):
             self.run_.table("dokuments.documents")
 

@@ -1,7 +1,8 @@
-"""Writes documents of about 100 words and 100 questions about them: generate.py FOLDER DOCUMENTS
+"""Writes documents of about 100 words and 100 questions about them: generate.py FOLDER DOCUMENTS SHARE
 
 As in an encyclopedia, a few names are in very many documents and most are in few (Zipf's law), every document has a title, and texts
-name other documents by their titles. All names are invented. The same DOCUMENTS give the same files.
+name other documents by their titles. All names are invented. SHARE of the sentences after the first name nothing. The same
+DOCUMENTS and SHARE give the same files.
 
 FOLDER gets documents/part-*.jsonl and documents/questions.json, and added.jsonl beside them with one more document.
 """
@@ -57,6 +58,14 @@ TEXTS = {
          "{c} is its largest rival.", "Its first factory in {l} was built by {p}, a {job}."],
     ),
 }
+
+# Sentences that name nothing.
+PLAIN = [
+    "The work took longer than anybody had thought, and it was never quite finished.", "Little is known about the years that followed.",
+    "Visitors often remark that it looks much older than it is.", "Opinions differ about the reasons, which were never made public.",
+    "Most of the money came from small gifts.", "Later on, much of it was forgotten again.",
+    "Nobody had expected that so many people would take part.", "It is still talked about today.",
+]
 
 ASKED = [
     "Where was the director of {f} born?",
@@ -124,20 +133,23 @@ def fill(chance, sentence, title, drawn, he):
     return "".join(values[part]() if part in values else part for part in parts)
 
 
-def document(number, kind, title, drawn):
+def document(number, kind, title, drawn, plain):
     chance = Chance(number)
     he = chance.one([("he", "him", "his"), ("she", "her", "her")])
     first, others = TEXTS[kind]
     text, at = fill(chance, first, title, drawn, he), int(chance.random() * len(others))
     for i in itertools.count(at):
-        sentence = fill(chance, others[i % len(others)], title, drawn, he)
+        if plain > 0 and chance.random() < plain:
+            sentence = chance.one(PLAIN)
+        else:
+            sentence = fill(chance, others[i % len(others)], title, drawn, he)
         if len(text.split()) + len(sentence.split()) > WORDS + 4:
             return {"title": title, "text": text}
         text += " " + sentence
 
 
 def main():
-    folder, count = Path(sys.argv[1]), int(sys.argv[2])
+    folder, count, plain = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     out = folder / "documents"
     out.mkdir(parents=True)
     chance = Chance(20)
@@ -145,7 +157,7 @@ def main():
     # Names are not drawn in the order of the documents they are titles of.
     drawn = {kind: Zipf(sorted(of, key=lambda _: chance.random())) for kind, of in titles.items()}
     order = ((kind, titles[kind][i // len(KINDS)]) for i, kind in enumerate(itertools.islice(itertools.cycle(KINDS), count + 1)))
-    records = (json.dumps(document(i, kind, title, drawn)) + "\n" for i, (kind, title) in enumerate(order))
+    records = (json.dumps(document(i, kind, title, drawn, plain)) + "\n" for i, (kind, title) in enumerate(order))
     # Two files at least: of a folder with a single file `gfm-pipe init` names the file, and what is added beside it would not be read.
     size = max(1, min(MOST_IN_A_FILE, count // 2))
     for number, first in enumerate(range(0, count, size)):

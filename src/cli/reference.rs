@@ -78,7 +78,7 @@ pub fn artifacts(ops: &[OpEntry]) -> String {
         }
     }
     let mut out = String::from(
-        "# Artifacts\n\nWhat stages give each other: named tables, each one Parquet file. A program run by `exec` takes and makes \
+        "# Artifacts\n\nWhat stages give each other: named tables, each one Parquet file (a large one has several, see [store.md](store.md#large-tables)). A program run by `exec` takes and makes \
          all of them. Generated from the operators: `UPDATE_GOLDEN=1 cargo test --test docs` writes this page, CI fails when it \
          is stale.\n\n`gfm-pipe show STAGE.PORT[.TABLE]` shows a table: `--names` puts names in the place of ids, `--where COLUMN=VALUE` \
          chooses rows (of lists those with the value in them), `--columns A,B` columns, `--sort A,-B` the order; all of them work \

@@ -221,7 +221,8 @@ fn given(
         .find(|k| k.name == entry.kind)?;
     ops.iter().find(|op| op.name == record.op)?;
     let tables: Vec<_> = entry.tables.iter().map(|t| store.table(t)).collect();
-    let there = tables.iter().all(|t| t.path.is_file());
+    let mut objects = tables.iter().flat_map(|t| &t.objects);
+    let there = objects.all(|o| o.path.is_file());
     there.then(|| Artifact {
         kind,
         name: name.to_owned(),

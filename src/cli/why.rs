@@ -263,6 +263,14 @@ fn ingredients(i: &Ingredients, out: &mut String) {
     for path in &i.unread {
         line(out, format_args!("  file {path}: not read"));
     }
+    if let Some(listing) = &i.listing {
+        let (read, unread) = (ui::number(listing.read, "file"), listing.unread);
+        let digest = short(&listing.digest);
+        line(
+            out,
+            format_args!("  {read}, and {unread} not read: {digest}"),
+        );
+    }
     if let Some(fingerprint) = &i.fingerprint {
         // The content of tables that are compiled in, or the names of files.
         line(

@@ -9,7 +9,7 @@ use super::stage::StageRunner;
 use super::stopped::Stopped;
 use crate::plan::{DecideError, Decision, Ingredients, Outcome, Seen};
 use crate::spec::Stage;
-use crate::store::{Found, Look, TableEntry};
+use crate::store::{Found, Look, ObjectEntry};
 
 /// Kinds of artifacts that a run opens at its end, even when they are cached: to print them, or
 /// because operators make remarks about them.
@@ -39,8 +39,9 @@ impl StageRunner {
             let printed = |kind: &str| PRINTED.iter().any(|k| k.name == kind);
             let ports = manifest.ports.values();
             let ports = ports.filter(|p| self.opened.contains(&stage.name) || printed(&p.kind));
-            let tables: Vec<&TableEntry> = ports.flat_map(|p| &p.tables).collect();
-            if store.flaw(tables, Look::Bytes)?.is_some() {
+            let objects = ports.flat_map(|p| &p.tables).flat_map(|t| &t.objects);
+            let objects: Vec<&ObjectEntry> = objects.collect();
+            if store.flaw(objects, Look::Bytes)?.is_some() {
                 return Ok(self.planner.decide(stage, inputs)?);
             }
         }
@@ -59,8 +60,12 @@ impl StageRunner {
         };
         let store = self.planner.store();
         for artifact in inputs.values().flatten() {
-            for table in &artifact.tables {
-                let found = store.check(&table.digest, table.bytes, Look::Bytes);
+            let objects = artifact.tables.iter().flat_map(|table| {
+                let objects = table.objects.iter();
+                objects.map(move |object| (table, object))
+            });
+            for (table, object) in objects {
+                let found = store.check(&object.digest, object.bytes, Look::Bytes);
                 if matches!(found, Ok(Found::Sound)) {
                     continue;
                 }
@@ -69,7 +74,7 @@ impl StageRunner {
                         "{message}\ninput {}.{} is damaged: {} does not have the content it is named by",
                         artifact.name,
                         table.name,
-                        table.path.display()
+                        object.path.display()
                     ),
                     hint: Some("run again: what is damaged is computed anew".to_owned()),
                 };

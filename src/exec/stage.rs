@@ -26,8 +26,8 @@ use crate::ranks::Lead;
 use crate::record::{Event, EventSink, StageRecord, StageStatus, now_ms, utc};
 use crate::spec::Stage;
 use crate::store::{
-    Committed, ItemCounts, ItemList, Look, Lookup, MANIFEST_FORMAT, MadeOn, Manifest, Remote,
-    RemoteItems, StageTables, StoreError, distrusted,
+    Committed, ItemCounts, ItemList, Look, Lookup, MadeOn, Manifest, Remote, RemoteItems,
+    StageTables, StoreError, distrusted,
 };
 
 /// Artifacts of a stage by port.
@@ -182,7 +182,12 @@ impl StageRunner {
             };
             // The result may have been damaged since it was stored: then it is computed once more.
             let cached = record.status == StageStatus::Cached;
-            let rotten = || matches!(store.flaw(manifest.tables(), Look::Bytes), Ok(Some(_)));
+            let rotten = || {
+                matches!(
+                    store.flaw(manifest.port_objects(), Look::Bytes),
+                    Ok(Some(_))
+                )
+            };
             if !(std::mem::replace(&mut again, false) && cached && rotten()) {
                 return Err(self.damaged_input(inputs, stopped));
             }
@@ -321,14 +326,15 @@ impl StageRunner {
             self.warn(stage, &text);
         }
         let manifest = Manifest {
-            format: MANIFEST_FORMAT,
+            format: committed.manifest_format(),
             key: decision.key.clone(),
-            ingredients: decision.ingredients.clone(),
+            ingredients: decision.ingredients.brief(),
             ports: committed.ports,
             items: committed.items.map(|table| ItemList {
                 table,
                 folders: used.folders.clone(),
             }),
+            listing: committed.listing,
             seconds: start.elapsed().as_secs_f64(),
             resumed_at_step: record.resumed_at_step,
             made_on: match decision
@@ -389,6 +395,8 @@ impl StageRunner {
             ));
         }
         tables.list_items(&used).map_err(Stopped::from)?;
+        let files = tables.list_files(&job.decision.ingredients);
+        files.map_err(Stopped::from)?;
         Ok((tables.commit()?, used))
     }
 

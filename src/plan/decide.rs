@@ -167,9 +167,9 @@ impl Planner {
         let (ids, seen) = self.files.identify(&files).map_err(DecideError::Files)?;
         let fingerprint = self.fingerprint(stage)?;
         let (op, params) = (&stage.op, &stage.params);
-        let mut ingredients = Ingredients::collect(op, params, fingerprint, inputs, ids);
         let unread = files.iter().filter(|file| !file.read);
-        ingredients.unread = unread.map(|f| f.path.display().to_string()).collect();
+        let unread = unread.map(|f| f.path.display().to_string()).collect();
+        let mut ingredients = Ingredients::collect(op, params, fingerprint, inputs, ids, unread);
         let mut found = None;
         if op.name == Pinned::NAME {
             let artifact = pinned::find(&self.store, params)?;
@@ -258,7 +258,7 @@ impl Planner {
                 LastEnd::Interrupted => Reason::InterruptedLastTime,
             }],
             Some(last) => {
-                let mut out = differences(&last, now);
+                let mut out = differences(&last.with_files(&self.store), now);
                 if begun {
                     out.push(Reason::Unfinished);
                 }
@@ -383,7 +383,9 @@ impl Planner {
             let (now, _) = self.ingredients(stage, &inputs)?;
             match LastLook::read(&self.store, &self.pipeline, &stage.name) {
                 None => reasons.push(Reason::NeverRan),
-                Some(last) => reasons.extend(own_differences(&last, &now)),
+                Some(last) => {
+                    reasons.extend(own_differences(&last.with_files(&self.store), &now));
+                }
             }
             reasons.extend(waits.into_iter().map(|stage| Reason::InputRuns { stage }));
             return Ok((None, Verdict::Depends(reasons)));

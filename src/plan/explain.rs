@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fingerprint::{FileId, Ingredients, InputId, Key};
+use super::listing::MANY;
 use crate::store::{Store, StoreError};
 
 const FORMAT: u32 = 1;
@@ -58,10 +59,27 @@ impl LastLook {
         LastLook {
             format: FORMAT,
             key,
-            ingredients,
+            ingredients: ingredients.brief(),
             end,
             stored,
         }
+    }
+
+    /// The look with the files that were left out of it, as far as the store knows them: those of
+    /// this look, or else of the last one that ended with a stored result.
+    #[must_use]
+    pub fn with_files(mut self, store: &Store) -> Self {
+        if self.ingredients.is_brief() {
+            let keys = [Some(&self.key), self.stored.as_ref()];
+            let manifests = keys.into_iter().flatten().map(|key| store.manifest(key));
+            let known = manifests.filter_map(|manifest| store.ingredients(&manifest.ok()??).ok());
+            if let Some(known) = known.into_iter().next() {
+                self.ingredients.listing = known.listing;
+                self.ingredients.files = known.files;
+                self.ingredients.unread = known.unread;
+            }
+        }
+        self
     }
 
     /// The last look at a stage; `None` when there is none that can be read.
@@ -232,6 +250,18 @@ pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
     }
     let before = out.len();
     params("", Some(&old.params), Some(&new.params), &mut out);
+    if old.is_brief() {
+        // Nobody knows any more which files these were.
+        if old.listing != new.listing {
+            let what = "the files that it reads or finds changed".to_owned();
+            out.push(Reason::File { what });
+        } else if old.fingerprint != new.fingerprint {
+            out.push(Reason::Fingerprint {
+                operator: new.operator.clone(),
+            });
+        }
+        return out;
+    }
     let renamed = files(&old.files, &new.files, &mut out);
     // Some fingerprints are of the parameters and the list of files, which say more. A key has the
     // files' digests in order, and another name may give a file another place.
@@ -248,7 +278,25 @@ pub fn own_differences(last: &LastLook, new: &Ingredients) -> Vec<Reason> {
             operator: new.operator.clone(),
         });
     }
-    out
+    bounded(out)
+}
+
+/// The reasons without files beyond the first [`MANY`], which are counted.
+fn bounded(mut reasons: Vec<Reason>) -> Vec<Reason> {
+    let mut left = 0_usize;
+    let mut named = 0;
+    reasons.retain(|reason| {
+        let file = matches!(reason, Reason::File { .. });
+        named += usize::from(file);
+        let kept = !file || named <= MANY;
+        left += usize::from(!kept);
+        kept
+    });
+    if left > 0 {
+        let what = format!("and {left} other files");
+        reasons.push(Reason::File { what });
+    }
+    reasons
 }
 
 fn show(v: Option<&Value>) -> String {
@@ -436,6 +484,7 @@ mod tests {
             inputs: BTreeMap::new(),
             files: Vec::new(),
             unread: Vec::new(),
+            listing: None,
             names: false,
         }
     }

@@ -12,6 +12,8 @@ use gfm_pipe_api::{Artifact, OpEntry, Schema, Type};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::listing::Listing;
+
 /// Raised when the meaning of a key or of anything stored under it changes: no older entry is found
 /// then.
 pub const CACHE_FORMAT: u32 = 1;
@@ -75,11 +77,15 @@ pub struct Ingredients {
     pub fingerprint: Option<String>,
     /// Input artifacts by port, in the order given.
     pub inputs: BTreeMap<String, Vec<InputId>>,
-    /// Files read, in the operator's order.
+    /// Files read, in the operator's order. Left out of JSON files where they are many: see
+    /// [`Ingredients::brief`].
     pub files: Vec<FileId>,
     /// Files found and not read, for explanations; not in the key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
+    /// What stands for the files where there are many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Listing>,
     /// Whether the names of the inputs reach the outputs, and are part of the key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub names: bool,
@@ -87,13 +93,15 @@ pub struct Ingredients {
 
 impl Ingredients {
     /// Collects what the key of a stage is made of. `params` are validated ones; `fingerprint` is
-    /// what [`OpEntry::fingerprint`] returns for them.
+    /// what [`OpEntry::fingerprint`] returns for them; `unread` are files that are found and not
+    /// read.
     pub fn collect(
         op: &OpEntry,
         params: &Value,
         fingerprint: Option<String>,
         inputs: &BTreeMap<String, Vec<Artifact>>,
         files: Vec<FileId>,
+        unread: Vec<String>,
     ) -> Self {
         let inputs = inputs
             .iter()
@@ -112,8 +120,9 @@ impl Ingredients {
             params: key_params(op, params),
             fingerprint,
             inputs,
+            listing: Listing::of(&files, &unread),
             files,
-            unread: Vec::new(),
+            unread,
             names: op.names_inputs,
         }
     }
@@ -128,7 +137,10 @@ impl Ingredients {
                 (port.as_str(), digests)
             })
             .collect();
-        let files: Vec<Option<&str>> = self.files.iter().map(|f| f.digest.as_deref()).collect();
+        let files = match &self.listing {
+            Some(listing) if listing.stands_for_read() => json!(listing.digest),
+            _ => json!(self.files.iter().map(|f| &f.digest).collect::<Vec<_>>()),
+        };
         let mut all = json!({
             "format": CACHE_FORMAT,
             "operator": self.operator,
@@ -218,6 +230,7 @@ mod tests {
             inputs: BTreeMap::new(),
             files: Vec::new(),
             unread: Vec::new(),
+            listing: None,
             names: false,
         }
     }

@@ -6,6 +6,7 @@ mod decide;
 mod explain;
 mod files;
 mod fingerprint;
+mod listing;
 mod request;
 pub mod select;
 mod stamps;

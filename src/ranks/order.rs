@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::FileId;
-use crate::store::Store;
+use crate::store::{ObjectEntry, Store, TableEntry};
 
 /// A stage to compute.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,24 +26,18 @@ pub(super) struct Order {
 pub(super) struct Given {
     name: String,
     kind: String,
-    tables: Vec<GivenTable>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct GivenTable {
-    name: String,
-    rows: u64,
-    bytes: u64,
-    digest: String,
+    tables: Vec<TableEntry>,
 }
 
 impl Given {
     pub fn of(artifact: &Artifact) -> Self {
-        let table = |t: &TableFile| GivenTable {
-            name: t.name.clone(),
-            rows: t.rows,
-            bytes: t.bytes,
-            digest: t.digest.clone(),
+        let table = |t: &TableFile| {
+            let objects = t.objects.iter().map(|object| ObjectEntry {
+                digest: object.digest.clone(),
+                rows: object.rows,
+                bytes: object.bytes,
+            });
+            TableEntry::of(t.name.as_str(), objects.collect())
         };
         Given {
             name: artifact.name.clone(),
@@ -66,14 +60,8 @@ impl Given {
         };
         let mut tables = Vec::new();
         for t in &self.tables {
-            let table = TableFile {
-                name: t.name.clone(),
-                path: store.object(&t.digest),
-                rows: t.rows,
-                bytes: t.bytes,
-                digest: t.digest.clone(),
-            };
-            table.open().map_err(|e| {
+            let table = store.table(t);
+            table.check().map_err(|e| {
                 let damaged = e.kind() == std::io::ErrorKind::InvalidData;
                 let place = format!("{}.{}", self.name, t.name);
                 let store = store.root().display();

@@ -1,6 +1,6 @@
 //! The setup that must be the same on all ranks of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use gfm_pipe_api::OpEntry;
@@ -49,11 +49,12 @@ pub fn shared_setup(
         ));
     }
     let files = Files::open(store, base);
+    let mut named = HashSet::new();
     for stage in &pipeline.stages {
         // Files that cannot be read are ignored here: the run on rank 0 reports them.
         let read = stage.op.files(&stage.params, base).unwrap_or_default();
         for file in files.identify(&read).unwrap_or_default().0 {
-            if out.iter().any(|c| c.what == file.path) {
+            if !named.insert(file.path.clone()) {
                 continue;
             }
             let digest = file

@@ -28,7 +28,7 @@ fn tables(store: &Store, journal: &JournalFile) -> Vec<(String, RecordBatch)> {
             let Ok(file) = store.sound_table(t) else {
                 continue;
             };
-            if let Ok(reader) = gfm_pipe_api::table::reader(&file.path) {
+            if let Ok(reader) = file.batches_unchecked() {
                 out.extend(reader.flatten().map(|batch| (stage.name.clone(), batch)));
             }
         }
@@ -115,7 +115,8 @@ pub fn made_of(store: &Store, journal: &JournalFile) -> BTreeMap<String, String>
         else {
             continue;
         };
-        let i = &m.ingredients;
+        // Files that are not known any more are left out.
+        let i = &store.ingredients(&m).unwrap_or(m.ingredients);
         let name = &stage.name;
         out.insert(
             format!("{name} (operator)"),

@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
             .ok_or_else(|| self.why_gone(stage, &of))?;
         let lacking = |why: &dyn std::fmt::Display| format!("{of} cannot be read: {why}");
         let file = self.store.sound_table(entry).map_err(|e| lacking(&e))?;
-        let reader = gfm_pipe_api::table::reader(&file.path).map_err(|e| lacking(&e))?;
+        let reader = file.batches_unchecked().map_err(|e| lacking(&e))?;
         let schema = arrow::array::RecordBatchReader::schema(&reader);
         let batches: Result<Vec<RecordBatch>, _> = reader.collect();
         batches

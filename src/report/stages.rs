@@ -189,7 +189,9 @@ fn stage(run: &Run<'_>, place: usize, s: &StageRecord) -> StageView {
             let digest = f.digest.clone().unwrap_or_else(|| "not there".to_owned());
             (f.path.clone(), digest)
         };
-        i.files.iter().map(each).collect()
+        let many = i.listing.iter().filter(|l| l.stands_for_read());
+        let many = many.map(|l| (ui::number(l.read, "file"), l.digest.clone()));
+        i.files.iter().map(each).chain(many).collect()
     });
     StageView {
         name: s.name.clone(),

@@ -19,15 +19,25 @@ use super::error::StoreError;
 /// How every temporary name starts.
 const PREFIX: &str = ".tmp-";
 
+/// What is between the name of a temporary file and the number of a companion.
+const OF: &str = ".";
+
 /// A temporary file younger than this is never swept: its writer may not have locked it yet.
 const SWEEP_AGE: Duration = Duration::from_secs(3600);
 
 /// A file under a temporary name; removed when dropped before [`TempFile::persist`].
 #[derive(Debug)]
 pub struct TempFile {
-    file: File,
+    /// `None` once it was closed.
+    file: Option<File>,
     path: PathBuf,
     persisted: bool,
+}
+
+/// A number that no other temporary file of this process has.
+fn next() -> u64 {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    COUNTER.fetch_add(1, Ordering::Relaxed)
 }
 
 impl TempFile {
@@ -36,25 +46,59 @@ impl TempFile {
     /// # Errors
     /// When the folder is missing or not writable.
     pub fn create(dir: &Path) -> Result<Self, StoreError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
-            let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = dir.join(format!("{PREFIX}{}-{n}", std::process::id()));
-            match File::create_new(&path) {
-                Ok(file) => {
-                    // The lock only tells `sweep` that the writer is alive; where the file system
-                    // has no locks, the file's age decides.
-                    let _ = file.try_lock();
-                    return Ok(TempFile {
-                        file,
-                        path,
-                        persisted: false,
-                    });
-                }
-                // A leftover of a dead process that had the same process id.
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(StoreError::io("create", &path)(e)),
+            let path = dir.join(format!("{PREFIX}{}-{}", std::process::id(), next()));
+            if let Some(temp) = TempFile::create_at(path)? {
+                // The lock only tells `sweep` that the writer is alive; where the file system has
+                // no locks, the file's age decides.
+                let _ = temp.file.as_ref().map(File::try_lock);
+                return Ok(temp);
             }
+        }
+    }
+
+    /// Says that the file is still in use, for file systems without locks, where its age decides
+    /// whether it is swept. Best effort.
+    pub fn renew(&self) {
+        let file = File::options().append(true).open(&self.path);
+        let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    /// Creates another temporary file, which is not swept as long as this one is there and open.
+    ///
+    /// # Errors
+    /// When the folder is missing or not writable.
+    pub fn companion(&self) -> Result<Self, StoreError> {
+        loop {
+            let mut path = self.path.clone().into_os_string();
+            path.push(format!("{OF}{}", next()));
+            if let Some(temp) = TempFile::create_at(path.into())? {
+                return Ok(temp);
+            }
+        }
+    }
+
+    /// `None` if there is a leftover of a dead process that had the same process id.
+    fn create_at(path: PathBuf) -> Result<Option<Self>, StoreError> {
+        match File::create_new(&path) {
+            Ok(file) => Ok(Some(TempFile {
+                file: Some(file),
+                path,
+                persisted: false,
+            })),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+            Err(e) => Err(StoreError::io("create", &path)(e)),
+        }
+    }
+
+    /// Syncs and closes a complete file, for callers with more files than a process may have open.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn close(&mut self) -> Result<(), StoreError> {
+        match self.file.take() {
+            Some(file) => file.sync_all().map_err(StoreError::io("sync", &self.path)),
+            None => Ok(()),
         }
     }
 
@@ -70,9 +114,7 @@ impl TempFile {
     /// When the disk refuses.
     pub fn persist(mut self, to: &Path) -> Result<(), StoreError> {
         fail_point!("persist-before-sync");
-        self.file
-            .sync_all()
-            .map_err(StoreError::io("sync", &self.path))?;
+        self.close()?;
         fail_point!("persist-before-rename");
         fs::rename(&self.path, to).map_err(StoreError::io("create", to))?;
         self.persisted = true;
@@ -81,13 +123,20 @@ impl TempFile {
     }
 }
 
+impl TempFile {
+    fn open_file(&self) -> std::io::Result<&File> {
+        let closed = || std::io::Error::other("the file is closed");
+        self.file.as_ref().ok_or_else(closed)
+    }
+}
+
 impl Write for &TempFile {
     fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        (&self.file).write(buf)
+        self.open_file()?.write(buf)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        (&self.file).flush()
+        self.open_file()?.flush()
     }
 }
 
@@ -147,9 +196,11 @@ pub fn sweep(dir: &Path) {
     };
     let now = SystemTime::now();
     for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let Some(number) = name.strip_prefix(PREFIX) else {
             continue;
-        }
+        };
         let old = entry
             .metadata()
             .and_then(|m| m.modified())
@@ -159,13 +210,23 @@ pub fn sweep(dir: &Path) {
         if !old {
             continue;
         }
-        // Anything but a regular file is not ours, and opening it may block.
-        if let Ok(file) = files::open(&entry.path())
-            && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
-        {
+        let owner = number
+            .split_once(OF)
+            .map(|(of, _)| dir.join(format!("{PREFIX}{of}")));
+        if owner.is_some_and(|owner| is_held(&owner) == Some(true)) {
+            continue;
+        }
+        if is_held(&entry.path()) == Some(false) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether somebody holds a file. `None` for anything but a regular file, which is not ours, and
+/// which may block when it is opened.
+fn is_held(path: &Path) -> Option<bool> {
+    let file = files::open(path).ok()?;
+    Some(matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 #[cfg(test)]
@@ -195,8 +256,21 @@ mod tests {
                 f.set_modified(long_ago).unwrap();
             }
         }
+        let old = |temp: &TempFile| {
+            let file = temp.file.as_ref().unwrap();
+            file.set_modified(long_ago).unwrap();
+        };
         let held = TempFile::create(dir.path()).unwrap();
-        held.file.set_modified(long_ago).unwrap();
+        old(&held);
+        let dead = TempFile::create(dir.path()).unwrap();
+        for of in [&held, &dead] {
+            let mut companion = of.companion().unwrap();
+            old(&companion);
+            companion.close().unwrap();
+            companion.persisted = true;
+        }
+        old(&dead);
+        drop(dead);
         sweep(dir.path());
         let mut left: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
@@ -210,7 +284,11 @@ mod tests {
             .to_str()
             .unwrap()
             .to_owned();
-        let mut want = vec![".tmp-1-1".to_owned(), held, "kept".to_owned()];
+        let of_held = left
+            .iter()
+            .find(|name| name.starts_with(&format!("{held}.")));
+        let of_held = of_held.unwrap().clone();
+        let mut want = vec![".tmp-1-1".to_owned(), held, of_held, "kept".to_owned()];
         want.sort();
         assert_eq!(left, want);
     }

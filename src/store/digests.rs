@@ -94,13 +94,13 @@ impl Digests {
         }
         let mut files = read(&self.path);
         files.extend(learned.iter().map(|(name, k)| (name.clone(), k.clone())));
-        while files.len() > self.most {
-            // Start with entries that this process did not learn itself.
-            let old = files.keys().find(|name| !learned.contains_key(*name));
-            match old.or(files.keys().next()).cloned() {
-                Some(name) => drop(files.remove(&name)),
-                None => break,
-            }
+        // Start with entries that this process did not learn itself.
+        let (own, old): (Vec<&String>, Vec<&String>) =
+            files.keys().partition(|name| learned.contains_key(*name));
+        let surplus = files.len().saturating_sub(self.most);
+        let surplus: Vec<String> = old.into_iter().chain(own).take(surplus).cloned().collect();
+        for name in surplus {
+            files.remove(&name);
         }
         if self.write(files) {
             learned.clear();

@@ -15,8 +15,9 @@ use gfm_pipe_api::kind::col;
 use gfm_pipe_api::{ColType, OpResult, TableSpec, columns};
 use serde::{Deserialize, Serialize};
 
+use super::entry::ItemList;
 use super::layout::Store;
-use super::manifest::{ItemList, Manifest};
+use super::manifest::Manifest;
 use crate::plan::Key;
 
 /// Rows that are written at once.

@@ -4,7 +4,7 @@
 //! .gfm-pipe/
 //!   version              format version of the store
 //!   .gitignore           the store ignores itself
-//!   objects/ab/<digest>.parquet   one table each
+//!   objects/ab/<digest>.parquet   a table, or a part of a large one
 //!   stages/<key>.json    one finished stage each
 //!   last/<pipeline>/<stage>.json  what the stage looked like when it was last asked for
 //!   runs/<id>.json, runs/latest, runs/sequence   journals, and the order of runs

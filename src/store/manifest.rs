@@ -8,50 +8,21 @@ use gfm_pipe_api::{Artifact, OpEntry, files};
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
+use super::entry::{ItemList, ObjectEntry, PortEntry, TableEntry};
 use super::error::StoreError;
 use super::layout::Store;
 use super::sound::{Found, Look};
 use crate::plan::{Ingredients, Key};
 
-/// Format version of a manifest. Version 1 had no items.
-pub const MANIFEST_FORMAT: u32 = 2;
+/// Format version of a manifest. Version 1 had no items. Version 2 had no tables of several objects
+/// and named all files one by one.
+pub const MANIFEST_FORMAT: u32 = 3;
+
+/// The format of manifests that need nothing of later ones: earlier versions read it too.
+pub(super) const EARLIER_FORMAT: u32 = 2;
 
 /// The versions that can be read.
 pub(super) const READABLE: RangeInclusive<u32> = 1..=MANIFEST_FORMAT;
-
-/// A table of a stored port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableEntry {
-    /// Table name.
-    pub name: String,
-    /// BLAKE3 digest of the object, hex.
-    pub digest: String,
-    /// Number of rows.
-    pub rows: u64,
-    /// Size of the object in bytes.
-    pub bytes: u64,
-}
-
-/// The items that a stored stage was made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemList {
-    /// The table that lists them.
-    #[serde(flatten)]
-    pub table: TableEntry,
-    /// The folders below `items` that hold their results.
-    pub folders: Vec<String>,
-}
-
-/// A stored port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortEntry {
-    /// Kind of artifact.
-    pub kind: String,
-    /// Digest of the artifact, hex.
-    pub digest: String,
-    /// Its tables, in the kind's order.
-    pub tables: Vec<TableEntry>,
-}
 
 /// The machine a stage was computed on. Not part of any key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +91,7 @@ fn cpu_features() -> Vec<String> {
 /// A finished stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Format version: [`MANIFEST_FORMAT`].
+    /// Format version: [`MANIFEST_FORMAT`], or the earliest that has what it needs.
     pub format: u32,
     /// The key, hex.
     pub key: Key,
@@ -131,6 +102,9 @@ pub struct Manifest {
     /// The table of the items that the result was made of, for a stage that has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemList>,
+    /// The table of the files that `ingredients` leaves out, for a stage with very many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<TableEntry>,
     /// Wall-clock seconds that the computation took.
     pub seconds: f64,
     /// The step of the checkpoint it resumed from, if it did.
@@ -187,10 +161,17 @@ impl Manifest {
         self.ports.values().flat_map(|p| &p.tables)
     }
 
-    /// Everything in the store that it names: the tables of its ports, and that of its items.
-    pub fn objects(&self) -> impl Iterator<Item = &TableEntry> {
-        self.tables()
-            .chain(self.items.as_ref().map(|items| &items.table))
+    /// Every object of every port.
+    pub fn port_objects(&self) -> impl Iterator<Item = &ObjectEntry> {
+        self.tables().flat_map(|table| &table.objects)
+    }
+
+    /// Every object that it names: those of the tables of its ports, of its items and of its files.
+    /// An object may be there several times.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectEntry> {
+        let items = self.items.iter().map(|items| &items.table);
+        let lists = items.chain(&self.listing).flat_map(|table| &table.objects);
+        self.port_objects().chain(lists)
     }
 }
 

@@ -8,19 +8,29 @@
 pub mod atomic;
 #[cfg(feature = "cloud")]
 mod cloud;
+mod content;
+mod cut;
 mod digests;
+mod entry;
 mod error;
+mod files;
 mod gc;
+mod hashing;
 mod items;
 mod layout;
 mod lock;
 mod manifest;
 mod object;
 mod remote;
+#[cfg(test)]
+mod several_tests;
+mod sink;
 mod sound;
 mod verify;
 
+pub use cut::Cuts;
 pub(crate) use digests::Digests;
+pub use entry::{ItemList, ObjectEntry, PortEntry, TableEntry};
 pub use error::StoreError;
 pub(crate) use error::full_disk;
 pub use gc::{Extent, Garbage};
@@ -28,7 +38,7 @@ pub use items::{ItemChanges, ItemCounts, NamedItem};
 pub(crate) use layout::file_name;
 pub use layout::{Store, VERSION};
 pub use lock::{Holder, KeyLock, RunLock};
-pub use manifest::{ItemList, Lookup, MANIFEST_FORMAT, MadeOn, Manifest, PortEntry, TableEntry};
+pub use manifest::{Lookup, MANIFEST_FORMAT, MadeOn, Manifest};
 pub(crate) use manifest::{read_json, write_json};
 pub use object::{Committed, StageTables};
 pub use remote::{Exchange, Give, Moved, Remote, RemoteError, RemoteItems};

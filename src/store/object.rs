@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,28 +14,35 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use fail::fail_point;
 use gfm_pipe_api::items::UsedItems;
-use gfm_pipe_api::{Artifact, OpError, OpResult, OutPort, Outputs, TableSink, table};
-use parquet::arrow::ArrowWriter;
+use gfm_pipe_api::{Artifact, OpError, OpResult, OutPort, Outputs, TableSink, TableSpec};
 
 use super::atomic::{self, TempFile};
+use super::cut::Cuts;
+use super::entry::{ObjectEntry, PortEntry, TableEntry};
 use super::error::StoreError;
+use super::files::{self, FILES};
 use super::items::{self, ITEMS};
 use super::layout::Store;
-use super::manifest::{PortEntry, TableEntry};
+use super::manifest::{EARLIER_FORMAT, MANIFEST_FORMAT};
+use super::sink::ObjectSink;
+use super::sound::{Found, Look};
+use crate::plan::Ingredients;
 
-/// A complete table that has no final name yet.
-struct Pending {
-    temp: TempFile,
-    entry: TableEntry,
+/// A complete object of a table.
+pub(super) struct Pending {
+    /// Its file, which has no final name yet; `None` if the store has the object.
+    pub temp: Option<TempFile>,
+    pub entry: ObjectEntry,
 }
 
-enum State {
+pub(super) enum State {
     /// A writer for it exists and has not finished.
     Open,
-    Done(Pending),
+    Done(Vec<Pending>),
 }
 
-type Tables = Arc<Mutex<BTreeMap<(String, String), State>>>;
+/// The tables of a stage by port and name.
+pub(super) type Tables = Arc<Mutex<BTreeMap<(String, String), State>>>;
 
 /// What a stage stored.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +51,8 @@ pub struct Committed {
     pub ports: BTreeMap<String, PortEntry>,
     /// The table of the items that the stage used, if it used some.
     pub items: Option<TableEntry>,
+    /// The table of the stage's files, if they are very many.
+    pub listing: Option<TableEntry>,
     /// Number of stored stages whose manifests were removed, because they may have been computed
     /// from a damaged object that this commit has replaced.
     pub distrusted: u64,
@@ -56,7 +64,19 @@ impl Committed {
         Committed {
             ports,
             items: None,
+            listing: None,
             distrusted: 0,
+        }
+    }
+
+    /// The format that a manifest with these tables has.
+    pub(crate) fn manifest_format(&self) -> u32 {
+        let tables = self.ports.values().flat_map(|port| &port.tables);
+        let mut tables = tables.chain(&self.items);
+        if self.listing.is_some() || tables.any(|table| table.objects.len() > 1) {
+            MANIFEST_FORMAT
+        } else {
+            EARLIER_FORMAT
         }
     }
 }
@@ -66,9 +86,10 @@ pub struct StageTables {
     store: Store,
     ports: Vec<OutPort>,
     tables: Tables,
+    cuts: Cuts,
 }
 
-fn locked(tables: &Tables) -> MutexGuard<'_, BTreeMap<(String, String), State>> {
+pub(super) fn locked(tables: &Tables) -> MutexGuard<'_, BTreeMap<(String, String), State>> {
     // Every change under the lock is a single insert or remove: a panic elsewhere cannot leave it
     // half done.
     tables.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,10 +98,16 @@ fn locked(tables: &Tables) -> MutexGuard<'_, BTreeMap<(String, String), State>> 
 impl StageTables {
     /// Creates the set for the declared ports, with no table written yet.
     pub fn new(store: &Store, ports: &[OutPort]) -> Self {
+        StageTables::with_cuts(store, ports, Cuts::FORMAT_1)
+    }
+
+    /// Like [`StageTables::new`], with objects of other sizes.
+    pub(super) fn with_cuts(store: &Store, ports: &[OutPort], cuts: Cuts) -> Self {
         StageTables {
             store: store.clone(),
             ports: ports.to_vec(),
             tables: Tables::default(),
+            cuts,
         }
     }
 
@@ -117,8 +144,29 @@ impl StageTables {
         if used.items.is_empty() {
             return Ok(());
         }
-        let mut sink = self.start(items_key(), Arc::new(ITEMS.schema(0)))?;
-        for batch in items::batches(used) {
+        self.list(&ITEMS, items::batches(used))
+    }
+
+    /// Writes the table of the files that the ingredients of the stage leave out of its manifest;
+    /// nothing if they leave out none.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn list_files(&self, ingredients: &Ingredients) -> OpResult<()> {
+        if ingredients.listing.is_none() {
+            return Ok(());
+        }
+        self.list(&FILES, files::batches(ingredients))
+    }
+
+    /// Writes a table that belongs to no port.
+    fn list(
+        &self,
+        spec: &TableSpec,
+        batches: impl Iterator<Item = OpResult<RecordBatch>>,
+    ) -> OpResult<()> {
+        let mut sink = self.start(list_key(spec), Arc::new(spec.schema(0)))?;
+        for batch in batches {
             sink.write(&batch?)?;
         }
         sink.finish()
@@ -130,18 +178,15 @@ impl StageTables {
         if tables.contains_key(&key) {
             return Err(OpError::internal("the table is written twice").artifact(&name));
         }
-        let temp = TempFile::create(&self.store.tmp())
-            .map_err(|e| OpError::wrap("failed to start the table", e).artifact(&name))?;
-        fail_point!("object-created");
-        let writer = table::writer(HashingFile::new(temp), Arc::clone(&schema))?;
-        tables.insert(key.clone(), State::Open);
-        Ok(Box::new(ObjectSink {
-            writer: Some(writer),
+        let sink = ObjectSink::start(
+            &self.store,
+            self.cuts,
             schema,
-            rows: 0,
-            key,
-            tables: Arc::clone(&self.tables),
-        }))
+            key.clone(),
+            Arc::clone(&self.tables),
+        )?;
+        tables.insert(key, State::Open);
+        Ok(Box::new(sink))
     }
 
     /// Gives all tables their final names and makes them durable.
@@ -165,7 +210,7 @@ impl StageTables {
                 let Some(State::Done(pending)) = tables.remove(&key) else {
                     continue;
                 };
-                let entry = self.name(pending, &mut folders, &mut distrusted)?;
+                let entry = self.name(spec.name, pending, &mut folders, &mut distrusted)?;
                 artifact.tables.push(self.store.table(&entry));
                 entries.push(entry);
             }
@@ -178,12 +223,13 @@ impl StageTables {
                 },
             );
         }
-        let items = match tables.remove(&items_key()) {
-            Some(State::Done(pending)) => {
-                Some(self.name(pending, &mut folders, &mut distrusted)?)
-            }
-            _ => None,
+        let mut list = |spec: &TableSpec| match tables.remove(&list_key(spec)) {
+            Some(State::Done(pending)) => self
+                .name(spec.name, pending, &mut folders, &mut distrusted)
+                .map(Some),
+            _ => Ok(None),
         };
+        let (items, listing) = (list(&ITEMS)?, list(&FILES)?);
         fail_point!("objects-named");
         for folder in &folders {
             atomic::sync_dir(folder)?;
@@ -193,34 +239,56 @@ impl StageTables {
         Ok(Committed {
             ports: out,
             items,
+            listing,
             distrusted,
         })
     }
 
-    /// Renames a finished table to its final name, and returns its entry.
+    /// Gives the objects of a finished table their final names, and returns its entry.
     fn name(
         &self,
-        pending: Pending,
+        table: &str,
+        objects: Vec<Pending>,
         folders: &mut BTreeSet<PathBuf>,
         distrusted: &mut u64,
     ) -> Result<TableEntry, StoreError> {
-        let path = self.store.object(&pending.entry.digest);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
-            folders.insert(folder.to_owned());
+        let mut entries = Vec::new();
+        let several = objects.len() > 1;
+        // The first comes last: as long as it has its temporary name, the others are not swept.
+        for object in objects.into_iter().rev() {
+            let path = self.store.object(&object.entry.digest);
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+                folders.insert(folder.to_owned());
+            }
+            // An unchanged part of a large table stays as it is.
+            let stays = || {
+                let (digest, bytes) = (&object.entry.digest, object.entry.bytes);
+                several
+                    && matches!(
+                        self.store.check(digest, bytes, Look::Stamp),
+                        Ok(Found::Sound)
+                    )
+            };
+            if let Some(temp) = object.temp
+                && !stays()
+            {
+                // Any other object that is already there is replaced: either it has the same bytes,
+                // or it is damaged and this repairs it.
+                *distrusted += self.store.heal(&object.entry)?;
+                temp.persist(&path)?;
+                self.store.wrote(&object.entry.digest);
+            }
+            entries.push(object.entry);
         }
-        // An object that is already there is replaced: either it has the same bytes, or it is
-        // damaged and this repairs it.
-        *distrusted += self.store.heal(&pending.entry)?;
-        pending.temp.persist(&path)?;
-        self.store.wrote(&pending.entry.digest);
-        Ok(pending.entry)
+        entries.reverse();
+        Ok(TableEntry::of(table, entries))
     }
 }
 
-/// The key of the table of items, which belongs to no port.
-fn items_key() -> (String, String) {
-    (String::new(), ITEMS.name.to_owned())
+/// The key of a table that belongs to no port.
+fn list_key(spec: &TableSpec) -> (String, String) {
+    (String::new(), spec.name.to_owned())
 }
 
 impl Outputs for StageTables {
@@ -243,169 +311,9 @@ impl Outputs for StageTables {
     }
 }
 
-struct ObjectSink {
-    /// `None` only after `finish` took it.
-    writer: Option<ArrowWriter<HashingFile>>,
-    schema: SchemaRef,
-    rows: u64,
-    key: (String, String),
-    tables: Tables,
-}
-
-impl ObjectSink {
-    fn failed(&self, e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpError {
-        OpError::wrap("failed to write the table", e)
-            .artifact(format!("{}.{}", self.key.0, self.key.1))
-    }
-}
-
-impl TableSink for ObjectSink {
-    fn write(&mut self, batch: &RecordBatch) -> OpResult<()> {
-        if batch.schema_ref().fields() != self.schema.fields() {
-            return Err(self.failed(format!(
-                "a batch has the columns {:?}, the table was started with {:?}",
-                batch.schema_ref().fields(),
-                self.schema.fields()
-            )));
-        }
-        if let Some(writer) = &mut self.writer
-            && let Err(e) = writer.write(batch)
-        {
-            return Err(self.failed(e));
-        }
-        self.rows += batch.num_rows() as u64;
-        Ok(())
-    }
-
-    fn finish(mut self: Box<Self>) -> OpResult<()> {
-        let Some(writer) = self.writer.take() else {
-            return Ok(());
-        };
-        let file = writer.into_inner().map_err(|e| self.failed(e))?;
-        let (temp, digest, bytes) = file.finish().map_err(|e| self.failed(e))?;
-        fail_point!("object-hashed");
-        let pending = Pending {
-            temp,
-            entry: TableEntry {
-                name: self.key.1.clone(),
-                digest,
-                rows: self.rows,
-                bytes,
-            },
-        };
-        locked(&self.tables).insert(self.key.clone(), State::Done(pending));
-        Ok(())
-    }
-}
-
-impl Drop for ObjectSink {
-    fn drop(&mut self) {
-        // Not finished: the temporary file is removed with the writer, and the table may be started
-        // again.
-        let mut tables = locked(&self.tables);
-        if matches!(tables.get(&self.key), Some(State::Open)) {
-            tables.remove(&self.key);
-        }
-    }
-}
-
-/// Passes bytes on to a temporary file, and hashes and counts them.
-struct HashingFile {
-    file: BufWriter<Shared>,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-/// `TempFile` writes through a shared reference, so that it can still be persisted afterwards.
-struct Shared(TempFile);
-
-impl Write for Shared {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&self.0).write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        (&self.0).flush()
-    }
-}
-
-impl HashingFile {
-    fn new(temp: TempFile) -> Self {
-        HashingFile {
-            file: BufWriter::with_capacity(256 * 1024, Shared(temp)),
-            hasher: blake3::Hasher::new(),
-            bytes: 0,
-        }
-    }
-
-    fn finish(self) -> io::Result<(TempFile, String, u64)> {
-        let shared = self.file.into_inner().map_err(io::Error::from)?;
-        let digest = self.hasher.finalize().to_hex().to_string();
-        Ok((shared.0, digest, self.bytes))
-    }
-}
-
-impl Write for HashingFile {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        fail_point!("object-mid-write", |_| Err(
-            io::ErrorKind::StorageFull.into()
-        ));
-        let n = self.file.write(buf)?;
-        self.hasher.update(&buf[..n]);
-        self.bytes += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// An object being received from elsewhere.
-pub(super) struct Arrival(HashingFile);
-
-impl Arrival {
-    /// Starts to write the object under a temporary name.
-    pub(super) fn start(store: &Store) -> Result<Self, StoreError> {
-        Ok(Arrival(HashingFile::new(TempFile::create(&store.tmp())?)))
-    }
-
-    /// Appends the next bytes.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.0.file.get_ref().0.path().to_owned();
-        let written = self.0.write_all(bytes);
-        written.map_err(StoreError::io("write", &path))
-    }
-
-    /// Gives the object its final name and returns how many stages were forgotten because of it
-    /// (see [`Committed::distrusted`]). Returns `None` and keeps nothing if it is not the expected
-    /// object.
-    pub(super) fn store(
-        self,
-        store: &Store,
-        expected: &TableEntry,
-    ) -> Result<Option<u64>, StoreError> {
-        let path = store.object(&expected.digest);
-        let finished = self.0.finish().map_err(StoreError::io("write", &path));
-        let (temp, digest, bytes) = finished?;
-        if digest != expected.digest || bytes != expected.bytes {
-            return Ok(None);
-        }
-        let distrusted = store.heal(expected)?;
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
-            temp.persist(&path)?;
-            atomic::sync_dir(folder)?;
-        }
-        store.wrote(&digest);
-        Ok(Some(distrusted))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::sound::{Found, Look};
     use super::*;
     use arrow::array::{StringArray, UInt64Array};
     use gfm_pipe_api::{ErrorKind, kinds};

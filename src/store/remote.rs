@@ -26,10 +26,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 
 use super::atomic;
+use super::entry::ObjectEntry;
 use super::error::StoreError;
+use super::hashing::Arrival;
 use super::layout::Store;
-use super::manifest::{Manifest, READABLE, TableEntry, fits, parse_json};
-use super::object::Arrival;
+use super::manifest::{Manifest, READABLE, fits, parse_json};
 use super::sound::{Found, Look, distrusted};
 use crate::panics;
 use crate::plan::{CACHE_FORMAT, Key};
@@ -40,7 +41,8 @@ const AT_ONCE: usize = 4;
 /// Size of a part of an upload, in bytes.
 const PART: usize = 8 << 20;
 
-/// Manifests are a few kilobytes; a file larger than this is not one.
+/// Manifests are a few kilobytes, and 60 KB for a table of 20 GiB; a file larger than this is not
+/// one.
 const MAX_MANIFEST: u64 = 16 << 20;
 
 /// Why a remote cannot be opened.
@@ -337,11 +339,8 @@ impl Remote {
         if !self.is_there() {
             return Ok(false);
         }
-        let mut wanted: Vec<&TableEntry> = manifest.objects().collect();
-        wanted.sort_by(|a, b| a.digest.cmp(&b.digest));
-        wanted.dedup_by(|a, b| a.digest == b.digest);
-        let arrivals = stream::iter(wanted)
-            .map(|table| self.receive(store, table, cancel))
+        let arrivals = stream::iter(distinct(manifest))
+            .map(|object| self.receive(store, object, cancel))
             .buffer_unordered(AT_ONCE)
             .try_collect::<Vec<Option<u64>>>();
         let bytes = match self.wait(arrivals) {
@@ -370,16 +369,16 @@ impl Remote {
     async fn receive(
         &self,
         store: &Store,
-        table: &TableEntry,
+        object: &ObjectEntry,
         cancel: &Cancel,
     ) -> Result<Option<u64>, Lost> {
-        if store.check(&table.digest, table.bytes, Look::Stamp)? == Found::Sound {
+        if store.check(&object.digest, object.bytes, Look::Stamp)? == Found::Sound {
             return Ok(Some(0));
         }
-        let place = self.object_place(&table.digest);
+        let place = self.object_place(&object.digest);
         let bad = |why: &str| {
             self.say(format!("{place} {why}; it is not used"));
-            self.with(|s| s.bad.insert(table.digest.clone()));
+            self.with(|s| s.bad.insert(object.digest.clone()));
             Ok(None)
         };
         let got = match self.objects.get(&place).await {
@@ -387,7 +386,7 @@ impl Remote {
             Err(object_store::Error::NotFound { .. }) => return bad("is missing"),
             Err(e) => return Err(Lost::Remote(e)),
         };
-        if got.meta.size != table.bytes {
+        if got.meta.size != object.bytes {
             return bad("is damaged");
         }
         let mut arrival = Arrival::start(store)?;
@@ -398,15 +397,17 @@ impl Remote {
             }
             arrival.write(&chunk)?;
         }
-        match arrival.store(store, table)? {
+        match arrival.store(store, object)? {
             None => return bad("is damaged"),
             Some(0) => {}
             Some(n) => {
                 let told = distrusted(n);
-                self.say(format!("{place} took the place of a damaged table; {told}"));
+                self.say(format!(
+                    "{place} took the place of a damaged object; {told}"
+                ));
             }
         }
-        Ok(Some(table.bytes))
+        Ok(Some(object.bytes))
     }
 
     /// Pushes stages that the local store has. Best effort: [`Remote::news`] reports what goes
@@ -454,17 +455,17 @@ impl Remote {
             return Ok(());
         };
         let mut bytes = 0;
-        for table in manifest.objects() {
+        for object in distinct(&manifest) {
             if cancel.is_cancelled() {
                 return Err(Lost::Local(StoreError::Cancelled));
             }
-            match self.send(store, table, give == Give::All, cancel).await? {
+            match self.send(store, object, give == Give::All, cancel).await? {
                 Some(sent) => bytes += sent,
                 // A damaged stage is not spread; the next `run` or `verify` handles the local copy.
                 None => {
                     self.say(format!(
                         "{} is damaged; it is not given to it",
-                        store.object(&table.digest).display()
+                        store.object(&object.digest).display()
                     ));
                     return Ok(());
                 }
@@ -490,16 +491,16 @@ impl Remote {
     async fn send(
         &self,
         store: &Store,
-        table: &TableEntry,
+        object: &ObjectEntry,
         anew: bool,
         cancel: &Cancel,
     ) -> Result<Option<u64>, Lost> {
-        let place = self.object_place(&table.digest);
-        let bad = self.with(|s| s.bad.contains(&table.digest));
-        if !anew && !bad && self.has(&place).await? == Some(table.bytes) {
+        let place = self.object_place(&object.digest);
+        let bad = self.with(|s| s.bad.contains(&object.digest));
+        if !anew && !bad && self.has(&place).await? == Some(object.bytes) {
             return Ok(Some(0));
         }
-        let path = store.object(&table.digest);
+        let path = store.object(&object.digest);
         let read = |e| Lost::Local(StoreError::io("read", &path)(e));
         // Checked before sending: an object with wrong content would damage the remote for
         // everyone.
@@ -508,7 +509,7 @@ impl Remote {
             tokio::task::spawn_blocking(move || files::digest_of(&path))
         };
         let hash = hash.await.map_err(std::io::Error::other).map_err(read)?;
-        if hash.map_err(read)? != table.digest {
+        if hash.map_err(read)? != object.digest {
             return Ok(None);
         }
         let mut file = files::open(&path).map_err(read)?;
@@ -544,8 +545,8 @@ impl Remote {
             }
             return Err(e);
         }
-        self.with(|s| s.bad.remove(&table.digest));
-        Ok(Some(table.bytes))
+        self.with(|s| s.bad.remove(&object.digest));
+        Ok(Some(object.bytes))
     }
 
     /// The size of a file on the remote; `None` if it does not exist.
@@ -556,6 +557,14 @@ impl Remote {
             Err(e) => Err(Lost::Remote(e)),
         }
     }
+}
+
+/// The objects of a stage, each once.
+fn distinct(manifest: &Manifest) -> Vec<&ObjectEntry> {
+    let mut objects: Vec<&ObjectEntry> = manifest.objects().collect();
+    objects.sort_by(|a, b| a.digest.cmp(&b.digest));
+    objects.dedup_by(|a, b| a.digest == b.digest);
+    objects
 }
 
 /// Which side failed.

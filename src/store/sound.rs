@@ -9,12 +9,13 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use gfm_pipe_api::TableFile;
 use gfm_pipe_api::files::{self, Stamp};
+use gfm_pipe_api::{ObjectFile, TableFile};
 
+use super::entry::{ObjectEntry, TableEntry};
 use super::error::StoreError;
 use super::layout::Store;
-use super::manifest::{Manifest, TableEntry};
+use super::manifest::Manifest;
 
 /// The operating system's error number for an I/O error, such as an unreadable sector.
 const EIO: i32 = 5;
@@ -51,12 +52,18 @@ pub(crate) fn distrusted(n: u64) -> String {
 impl Store {
     /// A stored table in the form that operators open.
     pub fn table(&self, entry: &TableEntry) -> TableFile {
+        let objects = entry.objects.iter().map(|object| ObjectFile {
+            path: self.object(&object.digest),
+            rows: object.rows,
+            bytes: object.bytes,
+            digest: object.digest.clone(),
+        });
         TableFile {
             name: entry.name.clone(),
-            path: self.object(&entry.digest),
             rows: entry.rows,
             bytes: entry.bytes,
             digest: entry.digest.clone(),
+            objects: objects.collect(),
         }
     }
 
@@ -99,16 +106,16 @@ impl Store {
         })
     }
 
-    /// The first object of a stage that is missing or damaged: which of the two, and its path.
+    /// The first of these objects that is missing or damaged: which of the two, and its path.
     ///
     /// # Errors
     /// See [`Store::check`].
     pub fn flaw<'a>(
         &self,
-        tables: impl IntoIterator<Item = &'a TableEntry>,
+        objects: impl IntoIterator<Item = &'a ObjectEntry>,
         look: Look,
     ) -> Result<Option<(Found, PathBuf)>, StoreError> {
-        for entry in tables {
+        for entry in objects {
             match self.check(&entry.digest, entry.bytes, look)? {
                 Found::Sound => {}
                 found => return Ok(Some((found, self.object(&entry.digest)))),
@@ -122,16 +129,15 @@ impl Store {
     /// # Errors
     /// When it is missing or damaged. The next run finds that too, and computes it again.
     pub fn sound_table(&self, entry: &TableEntry) -> Result<TableFile, StoreError> {
-        let why = match self.check(&entry.digest, entry.bytes, Look::Bytes)? {
-            Found::Sound => return Ok(self.table(entry)),
-            Found::Missing => "it is missing",
-            Found::Damaged => "it does not have the content it is named by",
+        let Some((found, path)) = self.flaw(&entry.objects, Look::Bytes)? else {
+            return Ok(self.table(entry));
         };
         self.save_digests();
-        Err(StoreError::Object {
-            path: self.object(&entry.digest),
-            why,
-        })
+        let why = match found {
+            Found::Missing => "it is missing",
+            _ => "it does not have the content it is named by",
+        };
+        Err(StoreError::Object { path, why })
     }
 
     /// Remembers the digest of an object that was just written.
@@ -162,7 +168,10 @@ impl Store {
             all.filter_map(|(path, m)| Some((path, m.ok()?))).collect();
         let ports = all.iter().flat_map(|(_, m)| m.ports.values());
         let artifacts: BTreeSet<String> = ports
-            .filter(|p| p.tables.iter().any(|t| damaged.contains(t.digest.as_str())))
+            .filter(|p| {
+                let mut objects = p.tables.iter().flat_map(|t| &t.objects);
+                objects.any(|o| damaged.contains(o.digest.as_str()))
+            })
             .map(|p| p.digest.clone())
             .collect();
         let took = |m: &Manifest| {
@@ -178,7 +187,7 @@ impl Store {
     /// Called before an object gets its final name. If a damaged object has that name, the
     /// manifests of stages that may have been computed from it are removed, so that they are
     /// computed again. Returns the number of removed manifests.
-    pub(super) fn heal(&self, entry: &TableEntry) -> Result<u64, StoreError> {
+    pub(super) fn heal(&self, entry: &ObjectEntry) -> Result<u64, StoreError> {
         if !matches!(
             self.check(&entry.digest, entry.bytes, Look::Bytes),
             Ok(Found::Damaged)

@@ -105,8 +105,9 @@ fn disk_and_remote(c: &Closing<'_>, out: &mut String) {
     // An object that several stages share takes up disk space only once.
     let mut objects: BTreeMap<&str, u64> = BTreeMap::new();
     let artifacts = c.summary.artifacts.values().flat_map(|p| p.values());
-    for table in artifacts.flat_map(|a| &a.tables) {
-        objects.insert(&table.digest, table.bytes);
+    let tables = artifacts.flat_map(|a| &a.tables);
+    for object in tables.flat_map(|t| &t.objects) {
+        objects.insert(&object.digest, object.bytes);
     }
     let line = format!(
         "disk: {} for this run's artifacts, {} in {}",

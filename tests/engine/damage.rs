@@ -21,7 +21,9 @@ fn lab() -> (Lab, PathBuf) {
     let lab = Lab::new();
     lab.write("a.txt", "one\ntwo\n");
     let summary = lab.run(YAML);
-    let object = summary.artifacts["a"]["lines"].tables[0].path.clone();
+    let object = summary.artifacts["a"]["lines"].tables[0].objects[0]
+        .path
+        .clone();
     (lab, object)
 }
 
@@ -97,11 +99,11 @@ fn a_manifest_of_a_newer_version_is_refused_by_name() {
     for entry in fs::read_dir(lab.path("store/stages")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
+        fs::write(&path, text.replace("\"format\": 2", "\"format\": 4")).unwrap();
     }
     let e = lab.plan(YAML).unwrap_err().to_string();
     assert!(
-        e.contains("has format version 3, this gfm-pipe knows versions up to 2"),
+        e.contains("has format version 4, this gfm-pipe knows versions up to 3"),
         "{e}"
     );
     fs::write(lab.path("store/version"), "9").unwrap();

@@ -17,6 +17,7 @@ mod items;
 mod lab;
 mod leftovers;
 mod limits;
+mod listing;
 mod pinned;
 mod remote;
 mod selection;

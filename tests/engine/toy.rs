@@ -40,6 +40,7 @@ pub fn ops() -> Vec<OpEntry> {
         OpEntry::of::<Slow>(),
         OpEntry::of::<Fit>(),
         OpEntry::of::<Shout>(),
+        OpEntry::of::<Folder>(),
         OpEntry::of::<gfm_pipe::pinned::Pinned>(),
         OpEntry::of::<gfm_pipe_exec::Exec>(),
     ]
@@ -164,6 +165,59 @@ impl Operator for Source {
             text = text.to_uppercase();
         }
         write_lines(ctx, text.lines().map(ToOwned::to_owned).collect())
+    }
+}
+
+/// Outputs the lines of all files of a folder. Those that begin with `_` are found and not read.
+pub struct Folder;
+
+#[derive(Serialize, Deserialize)]
+pub struct FolderParams {
+    path: PathBuf,
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+impl Operator for Folder {
+    type Params = FolderParams;
+    const NAME: &'static str = "folder";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "lines of all files";
+
+    fn schema() -> Schema {
+        Schema::new(vec![Field::required("path", Type::Path, "folder")])
+    }
+    fn inputs() -> Vec<InPort> {
+        Vec::new()
+    }
+    fn outputs() -> Vec<OutPort> {
+        lines_port()
+    }
+    fn files(p: &FolderParams, base: &Path) -> Vec<InputFile> {
+        let file = |name: String| {
+            let path = p.path.join(&name);
+            if name.starts_with('_') {
+                InputFile::unread(path)
+            } else {
+                InputFile::new(path, true)
+            }
+        };
+        names(&base.join(&p.path)).into_iter().map(file).collect()
+    }
+    fn run(p: FolderParams, ctx: &Context) -> OpResult<()> {
+        let folder = ctx.path(&p.path);
+        let read = names(&folder)
+            .into_iter()
+            .filter(|name| !name.starts_with('_'));
+        let lines = read.map(|name| fs::read_to_string(folder.join(name)).unwrap());
+        write_lines(ctx, lines.collect())
     }
 }
 
@@ -342,10 +396,10 @@ impl Operator for Misbehave {
             }
             "spoil-input" => {
                 let table = &ctx.input("text")?.tables[0];
-                let mut bytes = fs::read(&table.path).unwrap();
+                let mut bytes = fs::read(&table.objects[0].path).unwrap();
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
-                fs::write(&table.path, bytes).unwrap();
+                fs::write(&table.objects[0].path, bytes).unwrap();
                 write_lines(ctx, read_lines(ctx)?)
             }
             "edit-input" => {

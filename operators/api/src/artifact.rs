@@ -1,70 +1,13 @@
 //! Artifacts as operators read them: named tables in Parquet files.
 
-use std::fs::File;
-use std::io::{self, Seek};
-use std::path::PathBuf;
-
-use arrow::array::RecordBatch;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use arrow::array::{RecordBatch, RecordBatchReader};
 
 use crate::columns;
 use crate::error::{OpError, OpResult};
-use crate::files;
 use crate::kind::Kind;
 use crate::parts::{Parts, broken};
-use crate::table;
-
-/// One table of an artifact, on disk.
-#[derive(Debug, Clone)]
-pub struct TableFile {
-    /// Table name.
-    pub name: String,
-    /// Parquet file.
-    pub path: PathBuf,
-    /// Number of rows.
-    pub rows: u64,
-    /// Size of the file in bytes.
-    pub bytes: u64,
-    /// BLAKE3 digest of the file's bytes, hex.
-    pub digest: String,
-}
-
-/// A stored table whose bytes are not those that were written.
-#[derive(Debug, thiserror::Error)]
-#[error("{} is damaged: it does not have the content it is named by", path.display())]
-pub struct DamagedTable {
-    /// Its file.
-    pub path: PathBuf,
-}
-
-impl TableFile {
-    /// Opens the file. Its bytes are compared with the digest first, so that a damaged table is
-    /// never computed with or printed.
-    ///
-    /// # Errors
-    /// When it cannot be read. The error contains a [`DamagedTable`] when its bytes are not what
-    /// was written.
-    pub fn open(&self) -> io::Result<File> {
-        let mut file = files::open(&self.path)?;
-        let whole = file.metadata()?.len() == self.bytes && files::digest(&file)? == self.digest;
-        if !whole {
-            let damaged = DamagedTable {
-                path: self.path.clone(),
-            };
-            return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
-        }
-        file.rewind()?;
-        Ok(file)
-    }
-
-    /// Reads the table batch by batch, after the check of [`TableFile::open`].
-    ///
-    /// # Errors
-    /// See [`TableFile::open`]; and when it is not a Parquet file.
-    pub fn batches(&self) -> parquet::errors::Result<ParquetRecordBatchReader> {
-        table::reader_of(self.open()?)
-    }
-}
+use crate::stored::{TableFile, TableReader};
+use crate::text_list::TextList;
 
 /// The tables that a port returned, of a known kind.
 #[derive(Debug, Clone)]
@@ -91,7 +34,7 @@ impl Artifact {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// The file of a table.
+    /// A table, on disk.
     ///
     /// # Errors
     /// When the artifact has no such table.
@@ -115,7 +58,7 @@ impl Artifact {
     /// When the table is missing or its file cannot be read.
     pub fn read(&self, table: &str) -> OpResult<RecordBatch> {
         let reader = self.batches(table)?;
-        let schema = reader_schema(&reader);
+        let schema = reader.schema();
         let batches = reader
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| self.broken(table, e))?;
@@ -126,9 +69,19 @@ impl Artifact {
     ///
     /// # Errors
     /// When the table is missing or its file cannot be opened.
-    pub fn batches(&self, table: &str) -> OpResult<ParquetRecordBatchReader> {
+    pub fn batches(&self, table: &str) -> OpResult<TableReader> {
         let file = self.file(table)?;
         file.batches().map_err(|e| self.broken(table, e))
+    }
+
+    /// Some columns of a table batch by batch: the others are not decoded, which is most of the
+    /// work where they are texts.
+    ///
+    /// # Errors
+    /// See [`Artifact::batches`].
+    pub fn batches_of(&self, table: &str, columns: &[&str]) -> OpResult<TableReader> {
+        let file = self.file(table)?;
+        file.batches_of(columns).map_err(|e| self.broken(table, e))
     }
 
     /// The parts of a table, which can be read at the same time.
@@ -136,9 +89,7 @@ impl Artifact {
     /// # Errors
     /// See [`Artifact::batches`].
     pub fn parts(&self, table: &str) -> OpResult<Parts> {
-        let of = self.file(table)?;
-        let file = of.open().map_err(|e| self.broken(table, e))?;
-        Parts::of(&file, &of.path, format!("{}.{table}", self.name))
+        Parts::of(self.file(table)?, format!("{}.{table}", self.name))
     }
 
     /// The texts of an artifact whose kind has text columns; several columns are joined by a line
@@ -147,8 +98,35 @@ impl Artifact {
     /// # Errors
     /// When the kind has no text, or a file cannot be read.
     pub fn texts(&self) -> OpResult<Vec<String>> {
+        let mut texts = Vec::new();
+        self.each_text(&mut |text| {
+            texts.push(text.to_owned());
+            Ok(())
+        })?;
+        Ok(texts)
+    }
+
+    /// The same texts in one buffer.
+    ///
+    /// # Errors
+    /// See [`Artifact::texts`].
+    pub fn text_list(&self) -> OpResult<TextList> {
+        let mut texts = TextList::new();
+        self.each_text(&mut |text| {
+            texts.push(text);
+            Ok(())
+        })?;
+        texts.shrink();
+        Ok(texts)
+    }
+
+    /// Calls `each` with the texts one after another. Only a few are in memory at the same time.
+    ///
+    /// # Errors
+    /// See [`Artifact::texts`]; and when `each` fails.
+    pub fn each_text(&self, each: &mut dyn FnMut(&str) -> OpResult<()>) -> OpResult<()> {
         let Some(first) = self.kind.tables.first() else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         if self.kind.text.is_empty() {
             return Err(
@@ -156,22 +134,23 @@ impl Artifact {
                     .artifact(&self.name),
             );
         }
-        // Batch by batch: the texts are often a small part of the table.
-        let mut texts = Vec::new();
-        for batch in self.batches(first.name)? {
+        let mut joined = String::new();
+        for batch in self.batches_of(first.name, self.kind.text)? {
             let batch = batch.map_err(|e| self.broken(first.name, e))?;
-            let columns = self
-                .kind
-                .text
-                .iter()
-                .map(|c| crate::columns::text(&batch, c))
-                .collect::<OpResult<Vec<_>>>()?;
-            texts.extend((0..batch.num_rows()).map(|row| {
-                let parts: Vec<&str> = columns.iter().map(|c| c.value(row)).collect();
-                parts.join("\n")
-            }));
+            let columns = self.kind.text.iter().map(|c| columns::text(&batch, c));
+            let columns = columns.collect::<OpResult<Vec<_>>>()?;
+            for row in 0..batch.num_rows() {
+                joined.clear();
+                for (place, column) in columns.iter().enumerate() {
+                    if place > 0 {
+                        joined.push('\n');
+                    }
+                    joined.push_str(column.value(row));
+                }
+                each(&joined)?;
+            }
         }
-        Ok(texts)
+        Ok(())
     }
 
     fn broken(
@@ -181,11 +160,6 @@ impl Artifact {
     ) -> OpError {
         broken(&format!("{}.{table}", self.name), e)
     }
-}
-
-fn reader_schema(reader: &ParquetRecordBatchReader) -> arrow::datatypes::SchemaRef {
-    use arrow::array::RecordBatchReader;
-    reader.schema()
 }
 
 /// Checks that embeddings were made from these texts; `of` is the name of the texts' artifact, for
@@ -198,29 +172,65 @@ pub fn check_made_from<S: AsRef<str>>(
     texts: impl IntoIterator<Item = S>,
     of: &str,
 ) -> OpResult<()> {
-    let encoder = embeddings.read("encoder")?;
-    let digest = columns::text(&encoder, "texts_digest")?;
-    if digest.iter().next().flatten() == Some(&texts_digest(texts)) {
-        return Ok(());
-    }
-    Err(
-        OpError::new(format!("these embeddings were not made from `{of}`"))
-            .artifact(&embeddings.name)
-            .hint(format!(
-                "connect an `embed` stage with `in: {{texts: {of}}}`"
-            )),
-    )
+    let mut digest = TextsDigest::default();
+    texts.into_iter().for_each(|text| digest.add(text.as_ref()));
+    digest.check(embeddings, of)
+}
+
+/// Checks that embeddings were made from the texts of an artifact, which are not kept in memory.
+///
+/// # Errors
+/// When they were made from other texts, or a table cannot be read.
+pub fn check_made_from_texts_of(embeddings: &Artifact, of: &Artifact) -> OpResult<()> {
+    let mut digest = TextsDigest::default();
+    of.each_text(&mut |text| {
+        digest.add(text);
+        Ok(())
+    })?;
+    digest.check(embeddings, &of.name)
 }
 
 /// Digest of a sequence of texts, hex. Embeddings store it to name the texts they were made from.
 pub fn texts_digest<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for t in texts {
-        let bytes = t.as_ref().as_bytes();
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
+    let mut digest = TextsDigest::default();
+    texts.into_iter().for_each(|text| digest.add(text.as_ref()));
+    digest.finish()
+}
+
+/// The digest of [`texts_digest`], for texts that come one after another.
+#[derive(Debug, Default)]
+pub struct TextsDigest(blake3::Hasher);
+
+impl TextsDigest {
+    /// Adds a text.
+    pub fn add(&mut self, text: &str) {
+        self.0.update(&(text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
     }
-    hasher.finalize().to_hex().to_string()
+
+    /// The digest of all texts, hex.
+    pub fn finish(self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
+
+    /// Checks that embeddings were made from the texts, as [`check_made_from`] does.
+    ///
+    /// # Errors
+    /// When they were made from other texts, or cannot be read.
+    pub fn check(self, embeddings: &Artifact, of: &str) -> OpResult<()> {
+        let encoder = embeddings.read("encoder")?;
+        let digest = columns::text(&encoder, "texts_digest")?;
+        if digest.iter().next().flatten() == Some(&self.finish()) {
+            return Ok(());
+        }
+        Err(
+            OpError::new(format!("these embeddings were not made from `{of}`"))
+                .artifact(&embeddings.name)
+                .hint(format!(
+                    "connect an `embed` stage with `in: {{texts: {of}}}`"
+                )),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -245,7 +255,7 @@ mod tests {
         let batch = columns::batch(&kinds::COUNTS.tables[0], columns).unwrap();
         let made = local::artifact(&dir, &kinds::COUNTS, "made", vec![batch]).unwrap();
         assert_eq!(made.read("counts").unwrap().num_rows(), 1);
-        let path = &made.tables[0].path;
+        let path = &made.tables[0].objects[0].path;
         let whole = fs::read(path).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();

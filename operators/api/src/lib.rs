@@ -3,7 +3,8 @@
 //! An operator is one file somewhere under `operators/`: a parameter struct, its [`Schema`], its
 //! ports, a name, a version and a `run` function, tied together by the [`Operator`] trait. This
 //! crate holds that trait and the vocabulary operators share: artifact kinds ([`kinds`]), scoring
-//! of documents by their words ([`bm25`]), vectors of texts ([`points`]), tables on disk
+//! of documents by their words ([`bm25`]), vectors of texts ([`points`],
+//! [`vector_table`]), tables on disk
 //! ([`Artifact`], [`table`]), the run [`Context`] and the error type [`OpError`].
 //!
 //! Invariant: nothing here depends on the engine, a terminal, the environment (except to find out
@@ -24,9 +25,11 @@ pub mod foreign;
 pub mod items;
 pub mod kind;
 pub mod kinds;
+pub mod lists;
 pub mod local;
 pub mod memory;
 pub mod named;
+pub mod names;
 mod nesting;
 pub mod node_types;
 pub mod operator;
@@ -38,11 +41,14 @@ pub mod ranks;
 mod requests;
 pub mod schema;
 pub mod shell;
+pub mod stored;
 pub mod table;
+pub mod text_list;
 pub mod twins;
+pub mod vector_table;
 pub mod zip;
 
-pub use artifact::{Artifact, DamagedTable, TableFile};
+pub use artifact::Artifact;
 pub use context::{
     Cancel, Context, Device, Environment, Level, Metric, Nowhere, Outputs, Reporter, TableSink,
 };
@@ -55,3 +61,4 @@ pub use operator::{
 pub use ranks::Collective;
 pub use requests::{RequestCount, Requests};
 pub use schema::{AsWritten, Effect, Field, PathSeg, Problem, Schema, Type, path_text};
+pub use stored::{DamagedTable, ObjectFile, TableFile, TableReader};

@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
-use crate::artifact::{Artifact, TableFile};
+use crate::artifact::Artifact;
 use crate::context::{Cancel, Context, Level, Metric, Nowhere, Outputs, Reporter, TableSink};
 use crate::error::{OpError, OpResult};
 use crate::items::{Items, UsedItems};
@@ -20,6 +20,7 @@ use crate::kind::Kind;
 use crate::operator::{OpEntry, Operator, OutPort};
 use crate::parts::Parts;
 use crate::schema::path_text;
+use crate::stored::{ObjectFile, TableFile};
 use crate::{columns, kinds, ranks, table};
 
 /// Collects what an operator reports.
@@ -75,7 +76,9 @@ struct FolderOutputs {
 struct FolderSink {
     writer: ArrowWriter<File>,
     port: String,
-    table: TableFile,
+    table: String,
+    path: PathBuf,
+    rows: u64,
     written: Written,
 }
 
@@ -96,13 +99,9 @@ impl Outputs for FolderOutputs {
         Ok(Box::new(FolderSink {
             writer: crate::table::writer(file, schema)?,
             port: port.to_owned(),
-            table: TableFile {
-                name: table.to_owned(),
-                path,
-                rows: 0,
-                bytes: 0,
-                digest: String::new(),
-            },
+            table: table.to_owned(),
+            path,
+            rows: 0,
             written: Arc::clone(&self.written),
         }))
     }
@@ -110,23 +109,23 @@ impl Outputs for FolderOutputs {
 
 impl TableSink for FolderSink {
     fn write(&mut self, batch: &RecordBatch) -> OpResult<()> {
-        self.table.rows += batch.num_rows() as u64;
+        self.rows += batch.num_rows() as u64;
         Ok(self.writer.write(batch)?)
     }
 
     fn finish(mut self: Box<Self>) -> OpResult<()> {
         self.writer.finish()?;
-        let path = self.table.path.clone();
-        let failed = |e| OpError::wrap("failed to read back", e).file(&path);
-        let file = crate::files::open(&path).map_err(failed)?;
-        self.table.bytes = file.metadata().map_err(failed)?.len();
-        self.table.digest = crate::files::digest(file).map_err(failed)?;
-        let key = (self.port.clone(), self.table.name.clone());
+        let object = read_back(&self.path, self.rows)?;
+        let table = TableFile::of(self.table.as_str(), vec![object]);
         if let Ok(mut written) = self.written.lock() {
-            written.insert(key, self.table.clone());
+            written.insert((self.port, self.table), table);
         }
         Ok(())
     }
+}
+
+fn read_back(path: &Path, rows: u64) -> OpResult<ObjectFile> {
+    ObjectFile::of(path, rows).map_err(|e| OpError::wrap("failed to read back", e).file(path))
 }
 
 /// Result of [`run`]: artifacts by port, and what the operator reported.
@@ -184,9 +183,11 @@ pub fn artifact(
             .ok_or_else(|| OpError::internal("the table was not written"))?;
         // Several artifacts of one kind may share a folder.
         let path = dir.join(format!("{name}.{}.parquet", spec.name));
-        fs::rename(&file.path, &path)
-            .map_err(|e| OpError::wrap("failed to rename", e).file(&path))?;
-        file.path = path;
+        if let [object] = file.objects.as_mut_slice() {
+            fs::rename(&object.path, &path)
+                .map_err(|e| OpError::wrap("failed to rename", e).file(&path))?;
+            object.path.clone_from(&path);
+        }
         files.push(file);
     }
     Ok(Artifact {
@@ -218,11 +219,9 @@ pub fn vectors_in_parts(path: &Path, dim: usize, vectors: &[f32], rows: usize) -
         writer.flush()?;
     }
     writer.close()?;
-    Parts::of(
-        &File::open(path).map_err(failed)?,
-        path,
-        spec.name.to_owned(),
-    )
+    let rows = (vectors.len() / dim.max(1)) as u64;
+    let table = TableFile::of(spec.name, vec![read_back(path, rows)?]);
+    Parts::of(&table, spec.name.to_owned())
 }
 
 /// A context without inputs whose outputs go nowhere: for functions that only check whether to

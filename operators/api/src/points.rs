@@ -28,12 +28,16 @@ fn scaled(vector: impl Iterator<Item = f64> + Clone) -> impl Iterator<Item = f32
     vector.map(move |x| (x / norm) as f32)
 }
 
+/// The numbers of a vector, scaled to length one.
+pub fn unit(vector: &[f32]) -> impl Iterator<Item = f32> + '_ {
+    scaled(vector.iter().map(|x| f64::from(*x)))
+}
+
 /// Scales row-major vectors of this length.
 fn scale_rows(dim: usize, rows: &[f32], out: &mut [f32]) {
     let dim = dim.max(1);
     for (row, out) in rows.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
-        let scaled = scaled(row.iter().map(|x| f64::from(*x)));
-        out.iter_mut().zip(scaled).for_each(|(out, x)| *out = x);
+        out.iter_mut().zip(unit(row)).for_each(|(out, x)| *out = x);
     }
 }
 
@@ -113,6 +117,11 @@ impl Points {
         let read: OpResult<()> = read.collect();
         read.map_err(|e| e.artifact(parts.name()))?;
         Ok(Points { dim, values })
+    }
+
+    /// Takes row-major vectors of this length as they are.
+    pub(crate) fn of_rows(dim: usize, values: Vec<f32>) -> Points {
+        Points { dim, values }
     }
 
     /// Adds a vector, scaled to length one; the zero vector is added as it is.

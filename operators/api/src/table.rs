@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -68,7 +68,7 @@ fn vectors(schema: &Schema) -> Result<Vec<ColumnPath>> {
 /// # Errors
 /// When the file cannot be opened, is not a Parquet file, or nests its columns too deep.
 pub fn reader(path: &Path) -> Result<ParquetRecordBatchReader> {
-    reader_of(open(path)?)
+    reader_of(open(path)?, None)
 }
 
 /// Opens a Parquet file from any source and checks that its columns are not nested too deep to read
@@ -82,18 +82,25 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Reads an open Parquet file in batches.
+/// Reads an open Parquet file in batches: all columns, or those of these names that it has.
 ///
 /// # Errors
 /// When it is not a Parquet file.
-pub fn reader_of(file: File) -> Result<ParquetRecordBatchReader> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
+pub fn reader_of(file: File, columns: Option<&[String]>) -> Result<ParquetRecordBatchReader> {
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let rows = batch_rows(reader.schema());
+    if let Some(columns) = columns {
+        let wanted = reader.schema().fields().iter().enumerate();
+        let wanted = wanted.filter(|(_, field)| columns.contains(field.name()));
+        let wanted: Vec<usize> = wanted.map(|(place, _)| place).collect();
+        let wanted = ProjectionMask::roots(reader.parquet_schema(), wanted);
+        reader = reader.with_projection(wanted);
+    }
     reader.with_batch_size(rows).build()
 }
 
 /// Number of rows of a batch.
-pub(crate) fn batch_rows(schema: &Schema) -> usize {
+pub fn batch_rows(schema: &Schema) -> usize {
     let bytes = |field: &Arc<Field>| match field.data_type() {
         DataType::FixedSizeList(_, length) => usize::try_from(*length).unwrap_or(0) * 4,
         _ => 0,

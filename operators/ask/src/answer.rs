@@ -115,7 +115,7 @@ impl Operator for AnswerQuestions {
         let chat = Chat::open(ctx, &p.llm)?;
         let told = chat.each(asked.ids.len(), "questions", |i, asker| {
             let shown = found[i].iter().map(|document| Shown {
-                title: corpus.titles[*document as usize].clone(),
+                title: corpus.titles[*document as usize].to_owned(),
                 text: corpus.whole(*document),
             });
             let shown: Vec<Shown> = shown.collect();

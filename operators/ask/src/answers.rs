@@ -6,6 +6,7 @@ use arrow::array::Array;
 use gfm_pipe_api::answer::{
     About, Answer, Answers, Ask, Document, Found, MAX_DOCUMENTS, MAX_PATHS, Named, Node, Start,
 };
+use gfm_pipe_api::text_list::TextList;
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
 use gfm_pipe_eval::systems::{FUSED, MODEL, PPR, RRF};
 use gfm_pipe_eval::{places, top};
@@ -55,7 +56,7 @@ impl Ready {
     }
 
     /// The titles of all documents, by number.
-    pub fn titles_of_all(&self) -> &[String] {
+    pub fn titles_of_all(&self) -> &TextList {
         &self.corpus.titles
     }
 
@@ -173,12 +174,12 @@ impl Ready {
     fn found(&self, ask: &Ask, scored: &Scored, document: u32, (rank, score): (u64, f64)) -> Found {
         let best = sentence::best(&self.scoring, &self.corpus, &ask.question, scored, document);
         let piece = best.as_ref().map_or(document, |s| s.piece);
-        let text = self.corpus.texts[piece as usize].clone();
+        let text = self.corpus.texts[piece as usize].to_owned();
         let sentence = best.and_then(|s| Some(text.get(s.range)?.to_owned()));
         Found {
             id: document,
             rank: (!score.is_nan()).then_some(rank),
-            title: self.corpus.titles[document as usize].clone(),
+            title: self.corpus.titles[document as usize].to_owned(),
             score: score.is_finite().then_some(score),
             sentence,
             text,
@@ -213,7 +214,7 @@ impl Answers for Ready {
             system: self.scoring.preferred.name.to_owned(),
             documents: self.corpus.len(),
             nodes: self.facts.as_ref().map_or(0, Facts::nodes),
-            triples: self.facts.as_ref().map_or(0, |f| f.triples().len()),
+            triples: self.facts.as_ref().map_or(0, |f| f.triples().all.len()),
             encoder: self.scoring.encoder_name().map(str::to_owned),
             examples: self.examples.clone(),
             model: self.writer.as_ref().map(|writer| writer.model().to_owned()),
@@ -252,15 +253,15 @@ impl Answers for Ready {
         });
         Some(Document {
             id,
-            title: title.clone(),
-            text: self.corpus.texts[id as usize].clone(),
+            title: title.to_owned(),
+            text: self.corpus.texts[id as usize].to_owned(),
             source: self.corpus.file(id).map(str::to_owned),
             nodes: nodes.collect(),
         })
     }
 
     fn titles(&self, containing: &str, limit: usize) -> Vec<Named> {
-        let titles = (0..).zip(self.corpus.titles.iter().map(String::as_str));
+        let titles = (0..).zip(self.corpus.titles.iter());
         // Later pieces are not documents of their own.
         let whole = titles.filter(|(id, _)| self.corpus.parents[*id as usize] == *id);
         named(matching(whole, containing, limit))

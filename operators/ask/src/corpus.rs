@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use gfm_pipe_api::text_list::TextList;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::pieces::Pieces;
 
 /// Documents in memory, by id.
 pub struct Corpus {
-    pub titles: Vec<String>,
-    pub texts: Vec<String>,
+    pub titles: Arc<TextList>,
+    pub texts: Arc<TextList>,
     /// File of each document, if known.
-    pub files: Option<Vec<String>>,
+    pub files: Option<TextList>,
     /// First piece of the document that each is a piece of; its own id where it is whole.
     pub parents: Vec<u32>,
     /// The same for ranking; `None` if all are whole.
@@ -22,16 +23,33 @@ pub struct Corpus {
 impl Corpus {
     /// Reads the ports `documents` and `sources`.
     pub fn read(ctx: &Context) -> OpResult<Self> {
-        let table = ctx.input("documents")?.read("documents")?;
-        let texts = |name| -> OpResult<Vec<String>> {
-            let column = columns::text(&table, name)?.iter();
-            Ok(column.map(|t| t.unwrap_or_default().to_owned()).collect())
-        };
+        let documents = ctx.input("documents")?;
+        let (mut titles, mut texts) = (TextList::new(), TextList::new());
+        for batch in documents.batches_of("documents", &["id", "title", "text"])? {
+            let batch = batch?;
+            let (of_row, text_of_row) = (
+                columns::text(&batch, "title")?,
+                columns::text(&batch, "text")?,
+            );
+            let ids = columns::u32s(&batch, "id")?.values().iter();
+            for (id, (title, text)) in ids.zip(of_row.iter().zip(text_of_row)) {
+                if *id as usize != titles.len() {
+                    return Err(OpError::data("a document's row is not its id")
+                        .artifact(&documents.name)
+                        .row(titles.len() as u64)
+                        .hint("number documents in the order of the rows, from 0"));
+                }
+                titles.push(title.unwrap_or_default());
+                texts.push(text.unwrap_or_default());
+            }
+        }
+        titles.shrink();
+        texts.shrink();
         let mut corpus = Corpus {
-            titles: texts("title")?,
-            texts: texts("text")?,
+            parents: (0..titles.len() as u32).collect(),
+            titles: Arc::new(titles),
+            texts: Arc::new(texts),
             files: None,
-            parents: (0..table.num_rows() as u32).collect(),
             pieces: None,
         };
         if let Some(sources) = ctx.input_opt("sources") {
@@ -42,10 +60,17 @@ impl Corpus {
 
     fn read_sources(&mut self, sources: &Artifact) -> OpResult<()> {
         self.pieces = Pieces::read(sources, self.titles.len())?.map(Arc::new);
-        let table = sources.read("sources")?;
-        self.parents = columns::u32s(&table, "parent")?.values().to_vec();
-        let files = columns::text(&table, "source")?.iter();
-        self.files = Some(files.map(|f| f.unwrap_or_default().to_owned()).collect());
+        let mut files = TextList::new();
+        self.parents.clear();
+        for batch in sources.batches_of("sources", &["parent", "source"])? {
+            let batch = batch?;
+            let parents = columns::u32s(&batch, "parent")?;
+            self.parents.extend_from_slice(parents.values());
+            let of_batch = columns::text(&batch, "source")?.iter();
+            of_batch.for_each(|file| files.push(file.unwrap_or_default()));
+        }
+        files.shrink();
+        self.files = Some(files);
         Ok(())
     }
 
@@ -57,7 +82,7 @@ impl Corpus {
     /// The file of a document, if known.
     pub fn file(&self, document: u32) -> Option<&str> {
         let files = self.files.as_ref()?;
-        files.get(document as usize).map(String::as_str)
+        files.get(document as usize)
     }
 
     /// All pieces of the document that this is a piece of.
@@ -72,16 +97,14 @@ impl Corpus {
     /// The text of a document, of all its pieces.
     pub fn whole(&self, document: u32) -> String {
         let texts = &self.texts;
-        let pieces = self
-            .pieces_of(document)
-            .map(|piece| texts[piece as usize].as_str());
+        let pieces = self.pieces_of(document).map(|piece| &texts[piece as usize]);
         pieces.collect::<Vec<_>>().join("\n\n")
     }
 
     /// The documents of each title; later pieces of a document are not among them.
     pub fn by_title(&self) -> HashMap<&str, Vec<u32>> {
         let mut out: HashMap<&str, Vec<u32>> = HashMap::new();
-        for (document, title) in (0..).zip(&self.titles) {
+        for (document, title) in (0..).zip(self.titles.iter()) {
             if self.parents[document as usize] == document {
                 out.entry(title).or_default().push(document);
             }
@@ -106,7 +129,7 @@ impl Corpus {
         if allowed.contains(&true) {
             return Ok(allowed);
         }
-        let example = files.first().map_or("", String::as_str);
+        let example = files.get(0).unwrap_or_default();
         Err(
             OpError::new(format!("no document is in a file that matches {pattern:?}"))
                 .hint(format!("files are named like {example:?}")),
@@ -116,7 +139,7 @@ impl Corpus {
     /// The documents that a text names: by title in any case, or by number.
     pub fn named(&self, name: &str) -> Option<u32> {
         let wanted = name.trim().to_lowercase();
-        let is = |title: &String| title.trim().to_lowercase() == wanted;
+        let is = |title: &str| title.trim().to_lowercase() == wanted;
         let by_title = self.titles.iter().position(is);
         let by_number = || name.trim().parse().ok().filter(|id| *id < self.len());
         let found = by_title.or_else(by_number)?;

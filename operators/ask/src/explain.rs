@@ -25,7 +25,7 @@ use crate::facts::Facts;
 use crate::on_graph::OnGraph;
 use crate::reasons::{Grounds, Reasons};
 use crate::retriever::{Retriever, needs};
-use crate::walking::{matrix, shape, walk_on};
+use crate::walking::{shape, walk_on};
 
 /// The operator `explain`.
 pub struct Explain;
@@ -93,7 +93,7 @@ struct Explained {
 impl Operator for Explain {
     type Params = ExplainParams;
     const NAME: &'static str = "explain";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "why a model or personalised PageRank found its documents: paths in the graph from where each question starts";
 
     fn schema() -> Schema {
@@ -257,10 +257,10 @@ fn explain(
     lists: &[Vec<Listed>],
     mut take: impl FnMut(Vec<Explained>) -> OpResult<()>,
 ) -> OpResult<()> {
-    let matrix = matrix(facts, corpus)?;
-    let (walk, walked) = walk_on(p.restart, ctx, facts, &matrix)?;
+    let matrix = facts.mentioning();
+    let (walk, walked) = walk_on(p.restart, ctx, facts)?;
     let model = p.system.is(&MODEL).then(|| {
-        let on = OnGraph::read(ctx, p.ranker.0.top_k(p.top_k), Arc::clone(&matrix))?;
+        let on = OnGraph::read(ctx, p.ranker.0.top_k(p.top_k), Arc::clone(matrix))?;
         on.same_encoder(questions).map(|()| on)
     });
     let model = model.transpose()?;
@@ -283,9 +283,9 @@ fn explain(
         let seeds: Starts = match model {
             Some((model, _)) => {
                 let weighted = model.weighted(p.init_entities_weight);
-                questions.seeds(question, &matrix, weighted)
+                questions.seeds(question, matrix, weighted)
             }
-            None => questions.walk(question, &matrix, p.node_specificity),
+            None => questions.walk(question, matrix, p.node_specificity),
         };
         if seeds.is_empty() || list.is_empty() {
             continue;

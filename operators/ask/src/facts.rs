@@ -1,15 +1,17 @@
 //! The graph for people: names of nodes and relations, the facts of a node, and where each fact was
 //! read.
 
-use std::ops::Range;
+use std::sync::Arc;
 
-use ahash::AHashMap;
-use arrow::array::Array;
 use gfm_pipe_api::answer::{self, Named};
+use gfm_pipe_api::lists::Lists;
 use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
+use gfm_pipe_api::text_list::TextList;
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
-use gfm_pipe_eval::by_node::ByNode;
+use gfm_pipe_eval::EntityDocuments;
+use gfm_pipe_eval::by_node::Triples;
 use gfm_pipe_eval::paths::Step;
+use gfm_pipe_index::{SentencePlaces, Shared, read_links};
 
 use crate::corpus::Corpus;
 
@@ -18,149 +20,133 @@ type Triple = [u32; 3];
 
 /// The graph in memory.
 pub struct Facts {
+    names: Arc<TextList>,
     /// How each node is shown: the form in which it is written most often.
-    labels: Vec<String>,
+    labels: Arc<TextList>,
     /// Names of direct relations.
-    relations: Vec<String>,
-    triples: Vec<Triple>,
-    by_node: ByNode,
-    /// Where each triple was read, if known.
-    read_at: Vec<Option<ReadAt>>,
-    /// The document that a node stands for.
-    documents: Vec<Option<u32>>,
-    /// The documents that mention each node, and the reverse.
-    mentioning: Vec<Vec<u32>>,
-    mentioned: Vec<Vec<u32>>,
+    relations: TextList,
+    triples: Arc<Triples>,
+    /// Where each triple was read; those behind the last one that was read are left out.
+    read_at: Vec<ReadAt>,
+    /// Where sentences are, if triples were read in them.
+    sentences: Option<Arc<SentencePlaces>>,
+    /// Whether a node stands for a document; nodes behind the last one that does are left out.
+    is_document: Vec<bool>,
+    /// The nodes that each document mentions, and the reverse.
+    mentioned: Arc<Lists>,
+    mentioning: Arc<EntityDocuments>,
 }
 
 /// Where a fact was read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct ReadAt {
+    /// The document, or [`NOWHERE`].
     document: u32,
-    /// The sentence's range in the text of the document, if known.
-    sentence: Option<Range<usize>>,
+    /// The row of the sentence, or [`NOWHERE`].
+    sentence: u32,
 }
+
+/// Stands for a document or sentence that is not known. There are fewer rows.
+const NOWHERE: u32 = u32::MAX;
 
 impl Facts {
     /// Reads the graph's tables.
     pub fn read(ctx: &Context, documents: usize) -> OpResult<Self> {
-        let names = ctx.input("entities")?.texts()?;
-        let relations = ctx.input("relations")?.texts()?;
+        let names = Arc::new(ctx.input("entities")?.text_list()?);
+        let relations = ctx.input("relations")?.text_list()?;
         let triples = triples(ctx, names.len(), relations.len())?;
-        let ends = triples.iter().map(|[head, _, tail]| (*head, *tail));
-        let by_node = ByNode::new(names.len(), ends);
+        let labels = labels(ctx, &names)?;
+        let mentioned = read_links(ctx, documents, names.len())?;
+        let mentioning = EntityDocuments::from_mentioned(names.len(), &mentioned);
         let mut facts = Facts {
-            read_at: vec![None; triples.len()],
-            documents: vec![None; names.len()],
-            mentioning: vec![Vec::new(); names.len()],
-            mentioned: vec![Vec::new(); documents],
-            labels: names,
+            triples: Arc::new(Triples::new(names.len(), triples)),
+            names,
+            labels,
             relations,
-            triples,
-            by_node,
+            read_at: Vec::new(),
+            sentences: None,
+            is_document: Vec::new(),
+            mentioned: Arc::new(mentioned),
+            mentioning: Arc::new(mentioning),
         };
-        facts.read_labels(ctx)?;
-        facts.read_links(ctx)?;
-        facts.read_evidence(ctx)?;
+        if let Some(nodes) = ctx.input_opt("nodes") {
+            for batch in nodes.batches_of("nodes", &["document"])? {
+                let batch = batch?;
+                let of = columns::u32s(&batch, "document")?.iter();
+                facts.is_document.extend(of.map(|of| of.is_some()));
+            }
+        }
+        facts.read_evidence(ctx, documents)?;
         Ok(facts)
     }
 
-    /// The form in which each entity is written most often; of equally frequent ones the first.
-    fn read_labels(&mut self, ctx: &Context) -> OpResult<()> {
-        let Some(labels) = ctx.input_opt("labels") else {
-            return Ok(());
-        };
-        let mut most = vec![0; self.labels.len()];
-        for batch in labels.batches("labels")? {
-            let batch = batch?;
-            let (nodes, counts) = (
-                columns::u32s(&batch, "entity")?,
-                columns::u64s(&batch, "count")?,
-            );
-            let texts = columns::text(&batch, "label")?;
-            for row in 0..batch.num_rows() {
-                let node = nodes.value(row) as usize;
-                let count = counts.value(row);
-                if most.get(node).is_some_and(|most| count > *most) {
-                    most[node] = count;
-                    texts.value(row).clone_into(&mut self.labels[node]);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn read_links(&mut self, ctx: &Context) -> OpResult<()> {
-        let table = ctx.input("links")?.read("links")?;
-        let (documents, nodes) = (
-            columns::u32s(&table, "document")?,
-            columns::u32s(&table, "entity")?,
-        );
-        for (document, node) in documents.values().iter().zip(nodes.values()) {
-            let places = self.mentioned.get_mut(*document as usize);
-            let nodes = self.mentioning.get_mut(*node as usize);
-            let (Some(of), Some(by)) = (places, nodes) else {
-                return Err(
-                    OpError::new("a link names a document or node that does not exist")
-                        .artifact(&ctx.input("links")?.name)
-                        .hint("connect what was made from the same documents"),
-                );
-            };
-            of.push(*node);
-            by.push(*document);
-        }
-        if let Some(nodes) = ctx.input_opt("nodes") {
-            let table = nodes.read("nodes")?;
-            let of = columns::u32s(&table, "document")?.iter();
-            self.documents = of.collect();
-            self.documents.resize(self.labels.len(), None);
-        }
-        Ok(())
-    }
-
-    fn read_evidence(&mut self, ctx: &Context) -> OpResult<()> {
+    fn read_evidence(&mut self, ctx: &Context, of_documents: usize) -> OpResult<()> {
         let (Some(evidence), Some(facts)) = (ctx.input_opt("evidence"), ctx.input_opt("facts"))
         else {
             return Ok(());
         };
-        let table = facts.read("facts")?;
-        let (documents, numbers) = (
-            columns::u32s(&table, "document")?,
-            columns::u32s(&table, "sentence")?,
-        );
-        let sentences = sentences(ctx)?;
-        let table = evidence.read("evidence")?;
-        let (triples, facts) = (
-            columns::u64s(&table, "triple")?,
-            columns::u64s(&table, "fact")?,
-        );
-        for (triple, fact) in triples.values().iter().zip(facts.values()) {
-            let fact = *fact as usize;
-            let place = self.read_at.get_mut(*triple as usize);
-            let (Some(place), true) = (place, fact < documents.len()) else {
-                return Err(
-                    OpError::new("evidence names a triple or fact that does not exist")
-                        .artifact(&evidence.name)
-                        .hint("connect what was made from the same documents"),
-                );
-            };
-            if place.is_none() {
-                let document = documents.value(fact);
-                let number = numbers.is_valid(fact).then(|| numbers.value(fact));
-                let sentence = number.and_then(|n| sentences.get(&(document, n)).cloned());
-                *place = Some(ReadAt { document, sentence });
+        if let Some(sentences) = ctx.input_opt("sentences") {
+            self.sentences = Some(Arc::new(SentencePlaces::read(sentences, of_documents)?));
+        }
+        let (mut documents, mut numbers) = (Vec::new(), Vec::new());
+        for batch in facts.batches_of("facts", &["document", "sentence"])? {
+            let batch = batch?;
+            documents.extend_from_slice(columns::u32s(&batch, "document")?.values());
+            let of_batch = columns::u32s(&batch, "sentence")?.iter();
+            numbers.extend(of_batch.map(|number| number.unwrap_or(NOWHERE)));
+        }
+        for batch in evidence.batches("evidence")? {
+            let batch = batch?;
+            let rows = columns::u64s(&batch, "triple")?.values().iter();
+            for (triple, fact) in rows.zip(columns::u64s(&batch, "fact")?.values()) {
+                let (triple, fact) = (*triple as usize, *fact as usize);
+                if triple >= self.triples.all.len() || fact >= documents.len() {
+                    return Err(OpError::new(
+                        "evidence names a triple or fact that does not exist",
+                    )
+                    .artifact(&evidence.name)
+                    .hint("connect what was made from the same documents"));
+                }
+                if self.read_at.len() <= triple {
+                    let unknown = ReadAt {
+                        document: NOWHERE,
+                        sentence: NOWHERE,
+                    };
+                    self.read_at.resize(triple + 1, unknown);
+                }
+                if self.read_at[triple].document == NOWHERE {
+                    let (document, number) = (documents[fact], numbers[fact]);
+                    let sentences = self.sentences.as_ref();
+                    let sentence = sentences.and_then(|all| all.row(document, number));
+                    self.read_at[triple] = ReadAt {
+                        document,
+                        sentence: sentence.map_or(NOWHERE, |row| row as u32),
+                    };
+                }
             }
         }
+        self.read_at.shrink_to_fit();
         Ok(())
+    }
+
+    /// What a linker needs of the graph and of these documents.
+    pub fn shared(&self, corpus: &Corpus) -> Shared {
+        Shared {
+            titles: Arc::clone(&corpus.titles),
+            texts: Arc::clone(&corpus.texts),
+            names: Arc::clone(&self.names),
+            links: Arc::clone(&self.mentioned),
+            sentences: self.sentences.clone(),
+        }
     }
 
     /// Number of nodes.
     pub fn nodes(&self) -> usize {
-        self.labels.len()
+        self.names.len()
     }
 
-    /// Number of triples.
-    pub fn triples(&self) -> &[Triple] {
+    /// The triples.
+    pub fn triples(&self) -> &Arc<Triples> {
         &self.triples
     }
 
@@ -171,34 +157,42 @@ impl Facts {
 
     /// How each node is shown, by its number.
     pub fn labels(&self) -> impl Iterator<Item = (u32, &str)> {
-        (0..).zip(self.labels.iter().map(String::as_str))
+        (0..).zip(self.labels.iter())
     }
 
     /// The nodes that a document mentions.
     pub fn mentioned(&self, document: u32) -> &[u32] {
-        &self.mentioned[document as usize]
+        self.mentioned.of(document as usize)
+    }
+
+    /// The documents that mention each node.
+    pub fn mentioning(&self) -> &Arc<EntityDocuments> {
+        &self.mentioning
     }
 
     /// A step of a path in words, with where the fact was read.
     pub fn step(&self, step: Step, layer: usize, corpus: &Corpus) -> answer::Step {
         let triple = [step.head, step.relation, step.tail];
-        let mut rows = self.by_node.between(step.head, step.tail).iter();
-        let row = rows.find(|row| self.triples[**row as usize] == triple);
-        let read_at = row.and_then(|row| self.read_at[*row as usize].as_ref());
+        let mut rows = self.triples.by_node.between(step.head, step.tail).iter();
+        let row = rows.find(|row| self.triples.all[**row as usize] == triple);
+        let read_at = row.and_then(|row| self.read_at.get(*row as usize));
+        let read_at = read_at.filter(|at| at.document != NOWHERE);
         let relation = self.relations.get(step.relation as usize);
         let document = read_at.map(|at| at.document);
         let text = document.and_then(|d| corpus.texts.get(d as usize));
-        let range = read_at.and_then(|at| at.sentence.clone());
+        let sentence = read_at.filter(|at| at.sentence != NOWHERE);
+        let sentence = sentence.zip(self.sentences.as_ref());
+        let range = sentence.map(|(at, all)| all.range(at.sentence as usize));
         let sentence = text.zip(range).and_then(|(text, range)| text.get(range));
         answer::Step {
             head: self.label(step.head).to_owned(),
-            relation: relation.cloned().unwrap_or_default(),
+            relation: relation.unwrap_or_default().to_owned(),
             tail: self.label(step.tail).to_owned(),
             head_node: step.head,
             tail_node: step.tail,
             inverse: step.inverse,
             layer,
-            title: document.and_then(|d| corpus.titles.get(d as usize).cloned()),
+            title: document.and_then(|d| Some(corpus.titles.get(d as usize)?.to_owned())),
             document,
             sentence: sentence.map(str::to_owned),
         }
@@ -208,9 +202,9 @@ impl Facts {
     pub fn node(&self, node: u32, limit: usize, corpus: &Corpus) -> Option<answer::Node> {
         let at = node as usize;
         self.labels.get(at)?;
-        let rows = self.by_node.of(node);
+        let rows = self.triples.by_node.of(node);
         let facts = rows.iter().take(limit).map(|row| {
-            let [head, relation, tail] = self.triples[*row as usize];
+            let [head, relation, tail] = self.triples.all[*row as usize];
             let step = Step {
                 head,
                 relation,
@@ -219,13 +213,18 @@ impl Facts {
             };
             self.step(step, 1, corpus)
         });
-        let documents = self.mentioning[at].iter().take(limit).map(|d| Named {
-            id: *d,
-            label: corpus.titles[*d as usize].clone(),
-        });
-        let kind = match self.documents[at] {
-            Some(_) => DOCUMENT,
-            None => ENTITY,
+        let documents = self
+            .mentioning
+            .documents(node)
+            .iter()
+            .take(limit)
+            .map(|d| Named {
+                id: *d,
+                label: corpus.titles[*d as usize].to_owned(),
+            });
+        let kind = match self.is_document.get(at) {
+            Some(true) => DOCUMENT,
+            _ => ENTITY,
         };
         Some(answer::Node {
             node,
@@ -262,26 +261,35 @@ fn triples(ctx: &Context, nodes: usize, relations: usize) -> OpResult<Vec<Triple
     Ok(out)
 }
 
-/// The ranges of sentences in the texts of documents, by document and number.
-fn sentences(ctx: &Context) -> OpResult<AHashMap<(u32, u32), Range<usize>>> {
-    let mut out = AHashMap::new();
-    let Some(sentences) = ctx.input_opt("sentences") else {
-        return Ok(out);
+/// The form in which each entity is written most often, of equally frequent ones the first; its
+/// name where no form is known.
+fn labels(ctx: &Context, names: &Arc<TextList>) -> OpResult<Arc<TextList>> {
+    let Some(labels) = ctx.input_opt("labels") else {
+        return Ok(Arc::clone(names));
     };
-    for batch in sentences.batches("sentences")? {
+    let mut all = TextList::new();
+    // For each node the largest count, and where its form is.
+    let mut most: Vec<(u64, usize)> = vec![(0, 0); names.len()];
+    for batch in labels.batches("labels")? {
         let batch = batch?;
-        let (documents, numbers) = (
-            columns::u32s(&batch, "document")?,
-            columns::u32s(&batch, "sentence")?,
+        let (nodes, counts) = (
+            columns::u32s(&batch, "entity")?,
+            columns::u64s(&batch, "count")?,
         );
-        let (starts, ends) = (
-            columns::u64s(&batch, "start")?,
-            columns::u64s(&batch, "end")?,
-        );
-        for i in 0..batch.num_rows() {
-            let range = starts.value(i) as usize..ends.value(i) as usize;
-            out.insert((documents.value(i), numbers.value(i)), range);
+        let texts = columns::text(&batch, "label")?;
+        for row in 0..batch.num_rows() {
+            let count = counts.value(row);
+            let most = most.get_mut(nodes.value(row) as usize);
+            if let Some(most) = most.filter(|most| count > most.0) {
+                *most = (count, all.len());
+                all.push(texts.value(row));
+            }
         }
     }
-    Ok(out)
+    let of_nodes = most.iter().zip(names.iter());
+    let of_nodes = of_nodes.map(|((count, form), name)| match count {
+        0 => name,
+        _ => &all[*form],
+    });
+    Ok(Arc::new(of_nodes.collect()))
 }

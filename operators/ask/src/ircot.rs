@@ -62,7 +62,7 @@ struct IrcotPrompts {
 impl Operator for Ircot {
     type Params = IrcotParams;
     const NAME: &'static str = "ircot";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "answers of a language model that searches again after each of its thoughts, for questions that need several documents";
 
     fn schema() -> Schema {
@@ -181,7 +181,7 @@ impl Operator for Ircot {
         for (question, list) in lists.into_iter().enumerate() {
             rankings.add(&system, question, list);
         }
-        let titles = StringArray::from_iter_values(search.retriever.titles_of_all());
+        let titles = StringArray::from_iter_values(search.retriever.titles_of_all().iter());
         rankings.write(ctx, &asked.ids, &titles)?;
         responses::write(ctx, &asked, &told)
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gfm_pipe_api::artifact::check_made_from;
-use gfm_pipe_api::points::Points;
+use gfm_pipe_api::artifact::check_made_from_texts_of;
+use gfm_pipe_api::vector_table::{Keep, VectorTable};
 use gfm_pipe_api::{Cancel, Context, OpError, OpResult};
 use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Fused, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
@@ -25,7 +25,7 @@ use crate::corpus::Corpus;
 use crate::facts::Facts;
 use crate::on_graph::OnGraph;
 use crate::params::RetrieverParams;
-use crate::walking::{matrix, shape, walk_on};
+use crate::walking::{shape, walk_on};
 
 /// Sources that find what a question is about. A model starts only where one of them did: the
 /// others find texts that are merely similar.
@@ -79,26 +79,27 @@ impl Scoring {
     ) -> OpResult<Self> {
         let encoder = encoder(&params, ctx)?;
         let embedded = encoder.is_some();
-        let matrix = facts.map(|facts| matrix(facts, corpus)).transpose()?;
-        let walk = facts.zip(matrix.as_ref());
-        let walk = walk.map(|(facts, matrix)| walk_on(params.restart, ctx, facts, matrix));
+        let walk = facts.map(|facts| walk_on(params.restart, ctx, facts));
+        let matrix = facts.map(|facts| Arc::clone(facts.mentioning()));
         let ranker = params.ranker.0.top_k(params.top_k);
         let model = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
         let model = model.map(|matrix| OnGraph::read(ctx, ranker, matrix));
         let model = model.transpose()?;
-        let linker = facts.map(|_| Linker::read(params.link, ctx, embedded, load));
+        let linker = facts.map(|facts| {
+            let shared = facts.shared(corpus);
+            Linker::read(params.link, ctx, &shared, embedded, load)
+        });
         let linker = linker.transpose()?;
         let words = match &linker {
             Some(linker) => Arc::clone(linker.words()),
             None => {
-                let texts = corpus.titles.iter().zip(&corpus.texts);
-                let texts = texts.map(|(title, text)| (title.as_str(), text.as_str()));
+                let texts = corpus.titles.iter().zip(corpus.texts.iter());
                 Arc::new(gfm_pipe_api::bm25::Bm25::new(texts))
             }
         };
         let (walk, walked) = walk.transpose()?.unzip();
         let dense = dense(ctx, load, corpus, linker.as_ref())?.map(Arc::new);
-        let points = |of| linker.as_ref().and_then(|linker| linker.points(of));
+        let vectors = |of| linker.as_ref().and_then(|linker| linker.vectors(of));
         let fused = ctx.input_opt("fusion").map(Fusion::read).transpose()?;
         let fused = fused.map(|by| Fused {
             by,
@@ -111,8 +112,8 @@ impl Scoring {
                 dense: dense.clone(),
                 words: Arc::clone(&words),
                 pieces: corpus.pieces.clone(),
-                sentences: points(Texts::Sentences),
-                facts: points(Texts::Facts),
+                sentences: vectors(Texts::Sentences),
+                facts: vectors(Texts::Facts),
             };
             let measures = Measures::read(ctx, corpus, walk.as_ref(), params.restart)?;
             match load {
@@ -427,10 +428,10 @@ fn dense(
     let Some(embeddings) = ctx.input_opt("corpus_embeddings") else {
         return Ok(None);
     };
-    let known = linker.and_then(|linker| linker.points(Texts::Documents));
+    let known = linker.and_then(|linker| linker.vectors(Texts::Documents));
     if known.is_none() {
         let documents = ctx.input("documents")?;
-        check_made_from(embeddings, &documents.texts()?, &documents.name)?;
+        check_made_from_texts_of(embeddings, documents)?;
     }
     if corpus.len() == 0 {
         return Ok(None);
@@ -439,8 +440,8 @@ fn dense(
         return Ok(Some(Dense::of(points)));
     }
     let points = match load {
-        Load::All => Points::read(embeddings)?,
-        Load::Check => Points::new(0),
+        Load::All => VectorTable::read(embeddings)?,
+        Load::Check => VectorTable::new(Keep::Exact, 0),
     };
     Ok(Some(Dense::of(Arc::new(points))))
 }

@@ -1,12 +1,10 @@
-//! The triples of each node.
+//! The triples of a graph, and those of each node.
+
+use gfm_pipe_api::lists::Lists;
 
 /// The rows of a table of triples, by the nodes at their ends.
 #[derive(Debug, Clone, Default)]
-pub struct ByNode {
-    /// For each node, the range of `rows` with its own.
-    offsets: Vec<usize>,
-    rows: Vec<u32>,
-}
+pub struct ByNode(Lists);
 
 impl ByNode {
     /// Takes the heads and tails of all triples, in the order of the table. A triple from a node to
@@ -15,40 +13,45 @@ impl ByNode {
     /// # Panics
     /// When there are fewer nodes than a triple says.
     pub fn new(nodes: usize, triples: impl Iterator<Item = (u32, u32)> + Clone) -> Self {
-        let ends = |(head, tail): (u32, u32)| {
-            let other = (tail != head).then_some(tail);
-            std::iter::once(head).chain(other).map(|node| node as usize)
+        let ends = |(row, (head, tail)): (u32, (u32, u32))| {
+            let other = (tail != head).then_some((tail, row));
+            std::iter::once((head, row)).chain(other)
         };
-        let mut offsets = vec![0; nodes + 1];
-        for node in triples.clone().flat_map(ends) {
-            offsets[node + 1] += 1;
-        }
-        for node in 0..nodes {
-            offsets[node + 1] += offsets[node];
-        }
-        let mut next = offsets.clone();
-        let mut rows = vec![0; offsets[nodes]];
-        for (row, triple) in (0..).zip(triples) {
-            for node in ends(triple) {
-                rows[next[node]] = row;
-                next[node] += 1;
-            }
-        }
-        ByNode { offsets, rows }
+        ByNode(Lists::grouped(nodes, (0..).zip(triples).flat_map(ends)))
     }
 
     /// The rows of a node's triples, ascending; none where there is no such node.
     pub fn of(&self, node: u32) -> &[u32] {
-        match self.offsets.get(node as usize..) {
-            Some([from, to, ..]) => &self.rows[*from..*to],
-            _ => &[],
-        }
+        self.0.of(node as usize)
     }
 
     /// The rows among which those between two nodes are: of the node that has fewer.
     pub fn between(&self, a: u32, b: u32) -> &[u32] {
         let (a, b) = (self.of(a), self.of(b));
         if a.len() <= b.len() { a } else { b }
+    }
+}
+
+/// Direct triples (head, relation, tail), in the order of their table, and those of each node.
+#[derive(Debug, Clone, Default)]
+pub struct Triples {
+    /// All triples.
+    pub all: Vec<[u32; 3]>,
+    /// The rows of each node's triples.
+    pub by_node: ByNode,
+}
+
+impl Triples {
+    /// Takes the triples of a graph with this number of nodes.
+    ///
+    /// # Panics
+    /// When there are fewer nodes than a triple says.
+    pub fn new(nodes: usize, all: Vec<[u32; 3]>) -> Self {
+        let ends = all.iter().map(|[head, _, tail]| (*head, *tail));
+        Triples {
+            by_node: ByNode::new(nodes, ends),
+            all,
+        }
     }
 }
 

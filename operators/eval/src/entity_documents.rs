@@ -1,12 +1,13 @@
 //! The documents that mention each entity.
 
+use gfm_pipe_api::lists::{self, Lists};
+
 use crate::BadShape;
 
 /// The documents that mention each entity: a 0/1 matrix in CSR form with one row per entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityDocuments {
-    offsets: Vec<usize>,
-    documents: Vec<u32>,
+    documents: Lists,
     num_documents: usize,
     /// Documents that mention no entity, ascending.
     bare: Vec<u32>,
@@ -32,29 +33,38 @@ impl EntityDocuments {
         }
         pairs.sort_unstable();
         pairs.dedup();
-        let mut offsets = vec![0; num_entities + 1];
-        for (entity, _) in &pairs {
-            offsets[*entity as usize + 1] += 1;
-        }
-        for i in 0..num_entities {
-            offsets[i + 1] += offsets[i];
-        }
+        let documents = Lists::grouped(num_entities, pairs.into_iter());
+        Ok(Self::of_lists(documents, num_documents))
+    }
+
+    /// Takes the entities that each document mentions, all of them below `num_entities`; an entity
+    /// given twice for a document counts once.
+    ///
+    /// # Panics
+    /// When an entity is out of range.
+    pub fn from_mentioned(num_entities: usize, mentioned: &Lists) -> Self {
+        let mut documents = mentioned.turned(num_entities);
+        documents.retain(lists::sorted);
+        Self::of_lists(documents, mentioned.len())
+    }
+
+    /// Takes the distinct documents of each entity, ascending.
+    fn of_lists(documents: Lists, num_documents: usize) -> Self {
         let mut mentions = vec![false; num_documents];
-        for (_, document) in &pairs {
+        for document in documents.iter().flatten() {
             mentions[*document as usize] = true;
         }
         let ids = (0..=u32::MAX).zip(mentions);
-        Ok(EntityDocuments {
-            offsets,
-            documents: pairs.into_iter().map(|p| p.1).collect(),
+        EntityDocuments {
+            documents,
             num_documents,
             bare: ids.filter(|(_, any)| !any).map(|(id, _)| id).collect(),
-        })
+        }
     }
 
     /// Number of entities.
     pub fn num_entities(&self) -> usize {
-        self.offsets.len() - 1
+        self.documents.len()
     }
 
     /// Number of documents.
@@ -64,8 +74,7 @@ impl EntityDocuments {
 
     /// Ids of the documents that mention an entity, ascending.
     pub fn documents(&self, entity: u32) -> &[u32] {
-        let entity = entity as usize;
-        &self.documents[self.offsets[entity]..self.offsets[entity + 1]]
+        self.documents.of(entity as usize)
     }
 
     /// Documents that mention no entity, ascending.
@@ -116,6 +125,15 @@ mod tests {
         assert_eq!(own.own_nodes(), Some(vec![3, 1]));
         let m = EntityDocuments::from_pairs(1, 4, [(0, 1), (0, 1)]).unwrap();
         assert_eq!(m.without_entities(), [0, 2, 3]);
+        let mut mentioned = Lists::default();
+        [&[2, 0][..], &[0, 2, 0], &[]]
+            .iter()
+            .for_each(|list| mentioned.push(list.iter().copied()));
+        let pairs = [(2, 0), (0, 0), (0, 1), (2, 1)];
+        assert_eq!(
+            EntityDocuments::from_mentioned(4, &mentioned),
+            EntityDocuments::from_pairs(4, 3, pairs).unwrap()
+        );
         assert!(EntityDocuments::from_pairs(3, 2, [(3, 0)]).is_err());
         assert!(EntityDocuments::from_pairs(3, 2, [(0, 2)]).is_err());
     }

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchReader};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::error::ArrowError;
@@ -58,11 +58,21 @@ pub(crate) fn copy(from: &Path, to: &Path) -> OpResult<()> {
     protect(to)
 }
 
-/// Copies a table out of the store, and makes the copy read-only.
-fn copy_table(table: &TableFile, to: &Path) -> OpResult<()> {
-    let mut from = table.open().map_err(refused("read", &table.path))?;
+/// Copies a table out of the store into one file, and makes it read-only.
+fn copy_table(ctx: &Context, artifact: &Artifact, table: &TableFile, to: &Path) -> OpResult<()> {
     let mut copy = File::create(to).map_err(refused("create", to))?;
-    io::copy(&mut from, &mut copy).map_err(refused("copy", &table.path))?;
+    if let [object] = table.objects.as_slice() {
+        let mut from = object.open().map_err(refused("read", &object.path))?;
+        io::copy(&mut from, &mut copy).map_err(refused("copy", &object.path))?;
+        return protect(to);
+    }
+    let batches = artifact.batches(&table.name)?;
+    let mut writer = table::writer(copy, batches.schema()).map_err(refused("write", to))?;
+    for batch in batches {
+        ctx.check_cancelled()?;
+        writer.write(&batch?).map_err(refused("write", to))?;
+    }
+    writer.close().map_err(refused("write", to))?;
     protect(to)
 }
 
@@ -85,7 +95,10 @@ pub(crate) fn give(
     for t in &artifact.tables {
         ctx.check_cancelled()?;
         match format {
-            Format::Parquet => copy_table(t, &folder.join(format!("{}.parquet", t.name)))?,
+            Format::Parquet => {
+                let path = folder.join(format!("{}.parquet", t.name));
+                copy_table(ctx, artifact, t, &path)?;
+            }
             Format::Jsonl => {
                 let path = folder.join(format!("{}.jsonl", t.name));
                 let file = File::create(&path).map_err(refused("create", &path))?;
@@ -364,7 +377,6 @@ enum Source {
 
 impl Batches {
     fn parquet(path: &Path) -> OpResult<Self> {
-        use arrow::array::RecordBatchReader;
         let shown = shown(path);
         let reader = table::reader(path).map_err(refused("read", &shown))?;
         Ok(Batches {

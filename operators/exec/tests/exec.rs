@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use gfm_pipe_api::local::{self, Local, artifact};
-use gfm_pipe_api::{Artifact, ErrorKind, OpResult, kinds, table};
+use gfm_pipe_api::{Artifact, ErrorKind, ObjectFile, OpResult, TableFile, kinds, table};
 use gfm_pipe_exec::Exec;
 use serde_json::{Value, json};
 
@@ -62,6 +62,36 @@ fn tables_go_through_a_program_unchanged() {
         std::fs::read_dir(dir.path().join("work")).unwrap().count(),
         0
     );
+}
+
+#[test]
+fn a_program_gets_a_table_of_several_objects_as_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = triples(dir.path());
+    let want = made.read("triples").unwrap();
+    let objects = [(0, 2), (2, 1)].map(|(first, rows)| {
+        let path = dir.path().join(format!("{first}.parquet"));
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = table::writer(file, want.schema()).unwrap();
+        writer.write(&want.slice(first, rows)).unwrap();
+        writer.close().unwrap();
+        ObjectFile::of(&path, rows as u64).unwrap()
+    });
+    let given = Artifact {
+        tables: vec![TableFile::of("triples", objects.to_vec())],
+        ..made
+    };
+    for format in ["parquet", "jsonl"] {
+        let script = format!("cp inputs/t/triples.{format} outputs/x/");
+        let params = json!({
+            "command": ["sh", "-c", script],
+            "outputs": {"x": "triples"},
+            "format": format,
+        });
+        let inputs = BTreeMap::from([("t".to_owned(), vec![given.clone()])]);
+        let local = local::run::<Exec>(dir.path(), &params, inputs).unwrap();
+        assert_eq!(local.port("x").read("triples").unwrap(), want, "{format}");
+    }
 }
 
 /// A value for a column; null where that is allowed.

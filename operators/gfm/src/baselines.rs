@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::Array;
+use gfm_pipe_api::artifact::check_made_from_texts_of;
 use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::vector_table::VectorTable;
 use gfm_pipe_api::{Context, OpError, OpResult};
 use gfm_pipe_eval::BadShape;
 use gfm_pipe_eval::baselines::asked::{self, Asked, Fused, Scores, Walk};
@@ -17,7 +19,7 @@ use gfm_pipe_eval::systems::{
 
 use crate::edge_weights::weighted_triples;
 use crate::inference::Inputs;
-use gfm_pipe_model::questions::Embeddings;
+use gfm_pipe_model::loaded::EncoderId;
 
 /// Systems that need no training, ready to be asked an operator's questions.
 pub(crate) struct Baselines<'a> {
@@ -61,10 +63,11 @@ impl<'a> Baselines<'a> {
             let on = inputs.on_graph()?;
             let nodes = on.input.graph.nodes();
             let walk = match weighted_triples(ctx, ctx.input("graph")?)? {
-                Some(triples) => Ppr::new(nodes, triples),
+                Some(triples) => Ppr::new(nodes, triples.iter().copied()),
                 None => {
-                    let triples = on.input.graph.triples().into_iter();
-                    Ppr::new(nodes, triples.map(|[head, _, tail]| (head, tail, 1.0)))
+                    let triples = on.input.graph.triples();
+                    let edges = triples.iter().map(|[head, _, tail]| (*head, *tail, 1.0));
+                    Ppr::new(nodes, edges)
                 }
             };
             let matrix = Arc::clone(&on.matrix);
@@ -129,17 +132,18 @@ fn fused(ctx: &Context, inputs: &Inputs) -> OpResult<Fused> {
 /// Reads the embeddings of the corpus, which must have the encoder of the questions.
 fn dense(ctx: &Context, inputs: &Inputs) -> OpResult<Dense> {
     let (corpus, artifact) = (ctx.input("corpus")?, ctx.input("corpus_embeddings")?);
-    let e = Embeddings::read(artifact, &corpus.texts()?, &corpus.name)?;
+    check_made_from_texts_of(artifact, corpus)?;
+    let e = EncoderId::of_embeddings(artifact)?;
     let questions = &inputs.questions;
     if (&e.digest, e.dim) != (&questions.encoder_digest, questions.text_dim) {
         return Err(OpError::new(format!(
             "questions `{}` are embedded with {} ({} wide), the corpus with {} ({} wide)",
-            questions.name, questions.encoder, questions.text_dim, e.encoder, e.dim
+            questions.name, questions.encoder, questions.text_dim, e.name, e.dim
         ))
         .artifact(&artifact.name)
         .hint("give both `embed` stages the same `model`"));
     }
-    Dense::new(e.dim, &e.values).map_err(shape)
+    Ok(Dense::of(Arc::new(VectorTable::read(artifact)?)))
 }
 
 fn shape(e: BadShape) -> OpError {

@@ -84,7 +84,7 @@ impl Params {
 impl Operator for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 8;
+    const VERSION: u32 = 9;
     const ON_GPU: bool = true;
     const ABOUT: &'static str = "retrieval metrics of the model, of the model with less training, and of dense, BM25, personalised PageRank and their fusion";
 

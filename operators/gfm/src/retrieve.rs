@@ -52,7 +52,7 @@ impl Params {
 impl Operator for Retrieve {
     type Params = Params;
     const NAME: &'static str = "retrieve";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "the first documents of a model, or of a system that needs no training, for every question";

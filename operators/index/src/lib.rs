@@ -52,7 +52,7 @@ pub use ingest_questions::{IngestQuestions, QuestionsParams};
 pub use join_equivalent::{JoinEquivalent, JoinParams};
 pub use link_questions::{
     Encoder, Filter, FilterPrompts, LinkParams, LinkQuestions, LinkQuestionsParams, LinkedStart,
-    Linker, Load, Texts, sentences_of,
+    Linker, Load, SentencePlaces, Shared, Texts, read_links, sentences_of,
 };
 pub use make_questions::{MakeParams, MakeQuestions};
 

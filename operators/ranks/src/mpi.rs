@@ -53,14 +53,13 @@ impl Mpi {
     /// message has.
     fn pieces(&self, to: &[Vec<u8>], lengths: &[u64], at: usize, most: usize, got: &mut [Vec<u8>]) {
         let piece = |length: usize| length.saturating_sub(at).min(most);
-        let sent: Vec<u8> = to
-            .iter()
-            .flat_map(|m| &m[at.min(m.len())..][..piece(m.len())])
-            .copied()
-            .collect();
+        let mut sent = buffer(0);
+        for message in to {
+            sent.extend_from_slice(&message[at.min(message.len())..][..piece(message.len())]);
+        }
         let counts: Vec<usize> = to.iter().map(|m| piece(m.len())).collect();
         let expected: Vec<usize> = lengths.iter().map(|l| piece(*l as usize)).collect();
-        let mut received = vec![0u8; expected.iter().sum()];
+        let mut received = buffer(expected.iter().sum());
         let (from, into) = (places(&counts), places(&expected));
         {
             let sent = Partition::new(&sent[..], from.0, from.1);
@@ -74,6 +73,14 @@ impl Mpi {
             rest = later;
         }
     }
+}
+
+/// A buffer of this many bytes with an address of its own, even if it is empty. The address of an
+/// empty vector is 1, which OpenMPI takes for `MPI_IN_PLACE`.
+fn buffer(bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.max(1));
+    out.resize(bytes, 0);
+    out
 }
 
 /// The counts, and the offset at which each begins.
@@ -117,7 +124,7 @@ impl Collective for Mpi {
         Ok(got)
     }
 
-    fn all_gather(&self, mine: Vec<u8>) -> OpResult<Vec<Vec<u8>>> {
+    fn all_gather(&self, mut mine: Vec<u8>) -> OpResult<Vec<Vec<u8>>> {
         let mut lengths = vec![0u64; self.size()];
         self.world
             .all_gather_into(&(mine.len() as u64), &mut lengths[..]);
@@ -127,7 +134,9 @@ impl Collective for Mpi {
         }
         let counts: Vec<usize> = lengths.iter().map(|l| *l as usize).collect();
         let (counts, displacements) = places(&counts);
-        let mut all = vec![0u8; total as usize];
+        // See `buffer`.
+        mine.reserve(1);
+        let mut all = buffer(total as usize);
         {
             let mut received = PartitionMut::new(&mut all[..], &counts[..], &displacements[..]);
             self.world

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{StringArray, UInt32Array, UInt64Array};
-use gfm_pipe_api::artifact::texts_digest;
+use gfm_pipe_api::artifact::{TextsDigest, texts_digest};
 use gfm_pipe_api::{
-    Accepts, Arity, Cancel, Context, Field, InPort, InputFile, OpError, OpResult, Operator,
-    OutPort, Problem, Reporter, Schema, TableSink, Type, columns, kinds,
+    Accepts, Arity, Artifact, Cancel, Context, Field, InPort, InputFile, OpError, OpResult,
+    Operator, OutPort, Problem, Reporter, Schema, TableSink, Type, columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -247,18 +247,22 @@ impl Operator for Embed {
 
     fn run(params: Params, ctx: &Context) -> OpResult<()> {
         let input = ctx.input("texts")?;
-        let texts = input.texts()?;
         let location = params.location(&ctx.base);
-        let about = match &location {
-            Location::Static => with_static(ctx, &texts)?,
-            Location::Folder(folder) => {
-                with_transformer(&params, ctx, &texts, &location, &ctx.path(folder))?
-            }
+        let folder = match &location {
+            Location::Static => None,
+            Location::Folder(folder) => Some(ctx.path(folder)),
             Location::Hub(repo) => {
                 let folder = Cache::from_env().snapshot(repo);
                 // The files were there when the stage's key was made.
-                let folder = folder.ok_or_else(|| OpError::new(location::absent(repo)))?;
-                with_transformer(&params, ctx, &texts, &location, &folder)?
+                Some(folder.ok_or_else(|| OpError::new(location::absent(repo)))?)
+            }
+        };
+        let (about, count, digest) = match folder {
+            None => with_static(ctx, input)?,
+            Some(folder) => {
+                let texts = input.texts()?;
+                let about = with_transformer(&params, ctx, &texts, &location, &folder)?;
+                (about, texts.len() as u64, texts_digest(&texts))
             }
         };
         let table = &kinds::EMBEDDINGS.tables[1];
@@ -268,9 +272,9 @@ impl Operator for Embed {
                 Arc::new(StringArray::from(vec![about.name])),
                 Arc::new(StringArray::from(vec![about.digest])),
                 Arc::new(UInt32Array::from(vec![about.dim as u32])),
-                Arc::new(UInt64Array::from(vec![texts.len() as u64])),
+                Arc::new(UInt64Array::from(vec![count])),
                 Arc::new(UInt64Array::from(vec![about.zero_rows])),
-                Arc::new(StringArray::from(vec![texts_digest(&texts)])),
+                Arc::new(StringArray::from(vec![digest])),
             ],
         )?;
         ctx.write("embeddings", table.name, &row)
@@ -313,46 +317,79 @@ impl Sink {
     }
 }
 
-fn with_static(ctx: &Context, texts: &[String]) -> OpResult<About> {
-    let input = ctx.input("texts")?;
+/// Embeds the texts of an artifact with the static encoder, a few at a time. Returns their number
+/// and digest as well.
+fn with_static(ctx: &Context, input: &Artifact) -> OpResult<(About, u64, String)> {
     let encoder = builtin()?;
-    let dim = encoder.dim();
-    let mut sink = Sink::new(ctx, dim)?;
-    let mut zero_rows = 0;
-    for (i, chunk) in texts.chunks(CHUNK).enumerate() {
-        ctx.check_cancelled()?;
-        let encoded = encoder.encode(chunk).map_err(|e| {
+    let total = input.rows(input.kind.tables[0].name)? as u64;
+    let mut writing = Writing {
+        sink: Sink::new(ctx, encoder.dim())?,
+        input,
+        encoder: &encoder,
+        done: 0,
+        zero_rows: 0,
+    };
+    let mut digest = TextsDigest::default();
+    let mut chunk: Vec<String> = Vec::new();
+    input.each_text(&mut |text| {
+        digest.add(text);
+        chunk.push(text.to_owned());
+        if chunk.len() == CHUNK {
+            ctx.check_cancelled()?;
+            writing.add(&chunk)?;
+            chunk.clear();
+            ctx.progress(writing.done, total, "texts", "");
+        }
+        Ok(())
+    })?;
+    writing.add(&chunk)?;
+    let (texts, zero_rows) = (writing.done, writing.zero_rows);
+    ctx.progress(texts, total, "texts", "");
+    writing.sink.finish()?;
+    if zero_rows > 0 {
+        ctx.warn(format!(
+            "{zero_rows} of {texts} texts of {} hold no known token: they get the zero vector",
+            input.name
+        ));
+    }
+    let about = About {
+        name: encoder.name().to_owned(),
+        digest: encoder.digest().to_owned(),
+        dim: encoder.dim(),
+        zero_rows,
+    };
+    Ok((about, texts, digest.finish()))
+}
+
+/// Vectors of the static encoder that are being written.
+struct Writing<'a> {
+    sink: Sink,
+    input: &'a Artifact,
+    encoder: &'a StaticEncoder,
+    /// Number of texts.
+    done: u64,
+    zero_rows: u64,
+}
+
+impl Writing<'_> {
+    fn add(&mut self, texts: &[String]) -> OpResult<()> {
+        let encoded = self.encoder.encode(texts).map_err(|e| {
             OpError::wrap("failed to encode a text", e)
-                .artifact(&input.name)
-                .row((i * CHUNK) as u64)
+                .artifact(&self.input.name)
+                .row(self.done)
         })?;
         if let Some(at) = encoded.values.iter().position(|x| !x.is_finite()) {
             return Err(
                 OpError::internal("the encoder gave a vector that is not finite")
-                    .artifact(&input.name)
-                    .row((i * CHUNK + at / dim) as u64)
+                    .artifact(&self.input.name)
+                    .row(self.done + (at / encoded.dim) as u64)
                     .hint("its table is damaged"),
             );
         }
-        zero_rows += encoded.zero_rows.len() as u64;
-        sink.write(encoded.values)?;
-        let done = (i * CHUNK + chunk.len()) as u64;
-        ctx.progress(done, texts.len() as u64, "texts", "");
+        self.zero_rows += encoded.zero_rows.len() as u64;
+        self.done += texts.len() as u64;
+        self.sink.write(encoded.values)
     }
-    sink.finish()?;
-    if zero_rows > 0 {
-        ctx.warn(format!(
-            "{zero_rows} of {} texts of {} hold no known token: they get the zero vector",
-            texts.len(),
-            input.name
-        ));
-    }
-    Ok(About {
-        name: encoder.name().to_owned(),
-        digest: encoder.digest().to_owned(),
-        dim,
-        zero_rows,
-    })
 }
 
 #[cfg(feature = "transformers")]

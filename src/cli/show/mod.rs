@@ -49,7 +49,8 @@ pub struct Args {
     /// One JSON array of objects, for programs
     #[arg(long)]
     json: bool,
-    /// Only the path of its Parquet file, for programs that read those
+    /// Only the path of its Parquet file, for programs that read those; a large table has several
+    /// files, whose paths are printed in the order of the rows
     #[arg(long, conflicts_with_all = ["json", "rows", "names", "filters", "columns", "sort"])]
     path: bool,
     /// Take the artifact this pipeline describes now, not that of the store's latest run
@@ -90,18 +91,19 @@ pub fn show(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
         None => Source::stored(stage, args.run.as_deref(), &store, err)?,
     };
     let (port, kind, entry) = pick(source.manifest(stage)?, stage, port, table)?;
-    let path = store.sound_table(entry)?.path;
+    let table = store.sound_table(entry)?;
     if args.path {
-        out.document(&format!("{}\n", path.display()));
+        let paths = table.objects.iter().map(|o| o.path.display());
+        out.document(&paths.map(|path| format!("{path}\n")).collect::<String>());
         return Ok(());
     }
     let unreadable = |e: &dyn std::fmt::Display| {
-        CliError::failed(format!("failed to read {}: {e}", path.display()))
+        CliError::failed(format!("failed to read {}: {e}", args.what))
             .hint(format!("compute it again: gfm-pipe run … --force {stage}"))
     };
     let limit = args.rows.unwrap_or(if args.json { u64::MAX } else { ROWS });
     if args.is_plain() && !args.json {
-        let shown = plain::read_cells(&path, limit).map_err(|e| unreadable(&*e))?;
+        let shown = plain::read_cells(&table, limit).map_err(|e| unreadable(&*e))?;
         return print(&shown, entry.rows, limit, out);
     }
     let of = kinds::ALL.iter().find(|k| k.name == kind);
@@ -119,7 +121,7 @@ pub fn show(args: &Args, ops: &[OpEntry], out: &Out, err: &Out) -> CliResult<()>
         sort: &args.sort,
         limit,
     };
-    let found = rows::read(&path, &query, &names).map_err(|e| match e {
+    let found = rows::read(&table, &query, &names).map_err(|e| match e {
         rows::Refused::Query(e) => e,
         rows::Refused::File(e) => unreadable(&*e),
     })?;

@@ -14,7 +14,7 @@ use arrow::array::{
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
-use gfm_pipe_api::{TableSpec, columns, table};
+use gfm_pipe_api::{TableSpec, columns};
 
 use super::artifact::Source;
 use super::plain::AnyError;
@@ -192,7 +192,7 @@ fn dictionary(
         .map_err(|_| "it is not in the store any more")?;
     let first = manifest.ports.get(port).and_then(|p| p.tables.first());
     let entry = first.ok_or("it has no tables")?;
-    let reader = table::reader(&store.sound_table(entry)?.path)?;
+    let reader = store.sound_table(entry)?.batches_unchecked()?;
     let name = match kind {
         "documents" => "title",
         "questions" => "question",

@@ -1,25 +1,25 @@
 //! Turns tables into cells of text.
 
-use std::path::Path;
-
 use arrow::array::{RecordBatch, RecordBatchReader as _};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use gfm_pipe_api::TableFile;
 use gfm_pipe_api::printable::one_line;
-use gfm_pipe_api::table;
 
 /// Maximum length of a cell shown to people, in characters.
 const CELL: usize = 60;
 
 pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The first rows of an object as cells, the header first.
-pub fn read_cells(path: &Path, rows: u64) -> Result<Vec<Vec<String>>, AnyError> {
+/// The first rows of a table as cells, the header first.
+pub fn read_cells(table: &TableFile, rows: u64) -> Result<Vec<Vec<String>>, AnyError> {
     #[cfg(feature = "frames")]
-    if let Some(cells) = frames::read_cells(path, rows)? {
+    if let [object] = table.objects.as_slice()
+        && let Some(cells) = frames::read_cells(&object.path, rows)?
+    {
         return Ok(cells);
     }
-    let reader = table::reader(path)?;
+    let reader = table.batches_unchecked()?;
     let schema = reader.schema();
     let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
     let mut batches = Vec::new();
@@ -72,9 +72,10 @@ mod frames {
 
     use arrow::array::RecordBatchReader as _;
     use arrow::datatypes::DataType;
+    use gfm_pipe_api::table;
     use polars::prelude::{AnyValue, ParquetReader, SerReader};
 
-    use super::{AnyError, cell, table};
+    use super::{AnyError, cell};
 
     /// `None` for tables that polars cannot represent in this build (fixed-size lists).
     pub fn read_cells(path: &Path, rows: u64) -> Result<Option<Vec<Vec<String>>>, AnyError> {

@@ -1,7 +1,6 @@
 //! Selects the requested rows of a table: those that match, in the requested order, with the
 //! requested columns.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -16,8 +15,8 @@ use arrow::compute::{
 };
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
+use gfm_pipe_api::TableFile;
 use gfm_pipe_api::schema::nearest;
-use gfm_pipe_api::table;
 
 use super::names::Names;
 use super::plain::AnyError;
@@ -104,8 +103,8 @@ impl<E: Into<AnyError>> From<E> for Refused {
 }
 
 /// Reads the requested rows, with names in place of ids.
-pub fn read(path: &Path, query: &Query<'_>, names: &Names) -> Result<Found, Refused> {
-    let reader = table::reader(path)?;
+pub fn read(table: &TableFile, query: &Query<'_>, names: &Names) -> Result<Found, Refused> {
+    let reader = table.batches_unchecked()?;
     let schema = names.schema(&reader.schema());
     let column = |name: &str| position(&schema, name);
     let wanted = match query.columns {
@@ -274,11 +273,11 @@ mod tests {
     use super::*;
     use arrow::array::{Float32Array, ListArray, UInt32Array};
     use arrow::datatypes::{Field, Schema, UInt32Type};
+    use gfm_pipe_api::{ObjectFile, table};
 
-    /// A file with enough rows for two batches.
-    fn file() -> (tempfile::TempDir, std::path::PathBuf) {
+    /// A table of two objects.
+    fn file() -> (tempfile::TempDir, TableFile) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t.parquet");
         let lists = [
             Some(vec![Some(1), Some(2)]),
             Some(vec![]),
@@ -305,11 +304,16 @@ mod tests {
             ],
         )
         .unwrap();
-        let sink = std::fs::File::create(&path).unwrap();
-        let mut writer = table::writer(sink, batch.schema()).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
-        (dir, path)
+        let objects = [(0, 3), (3, 1)].map(|(first, rows)| {
+            let path = dir.path().join(format!("{first}.parquet"));
+            let sink = std::fs::File::create(&path).unwrap();
+            let mut writer = table::writer(sink, batch.schema()).unwrap();
+            writer.write(&batch.slice(first, rows)).unwrap();
+            writer.close().unwrap();
+            ObjectFile::of(&path, rows as u64).unwrap()
+        });
+        let table = TableFile::of("t", objects.to_vec());
+        (dir, table)
     }
 
     fn ask(
@@ -318,7 +322,7 @@ mod tests {
         sort: &[&str],
         limit: u64,
     ) -> Result<(Vec<u32>, u64), String> {
-        let (_dir, path) = file();
+        let (_dir, table) = file();
         let filters: Vec<Filter> = filters.iter().map(|f| Filter::parse(f).unwrap()).collect();
         let columns: Vec<String> = columns.iter().map(|c| (*c).to_owned()).collect();
         let sort: Vec<SortKey> = sort.iter().map(|k| SortKey::parse(k).unwrap()).collect();
@@ -328,7 +332,7 @@ mod tests {
             sort: &sort,
             limit,
         };
-        match read(&path, &query, &Names::default()) {
+        match read(&table, &query, &Names::default()) {
             Ok(found) => {
                 let all = concat_batches(&found.schema, &found.batches).unwrap();
                 if !columns.is_empty() {

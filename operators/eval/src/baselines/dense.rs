@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use gfm_pipe_api::points::{Points, quick_dot};
+use gfm_pipe_api::vector_table::{Query, VectorTable};
 use rayon::prelude::*;
 
 use crate::BadShape;
@@ -14,7 +15,7 @@ use crate::BadShape;
 const ROWS: usize = 4096;
 
 /// Document embeddings, ready for questions.
-pub struct Dense(Arc<Points>);
+pub struct Dense(Arc<VectorTable>);
 
 impl Dense {
     /// Takes row-major vectors of length `dim`; a document's id is its row.
@@ -30,12 +31,12 @@ impl Dense {
         }
         let mut points = Points::new(dim);
         points.extend(vectors);
-        Ok(Dense(Arc::new(points)))
+        Ok(Dense(Arc::new(VectorTable::Exact(points))))
     }
 
-    /// Takes vectors of length one; a document's id is its row.
-    pub fn of(points: Arc<Points>) -> Self {
-        Dense(points)
+    /// Takes a table of vectors; a document's id is its row.
+    pub fn of(vectors: Arc<VectorTable>) -> Self {
+        Dense(vectors)
     }
 
     /// Length of a vector.
@@ -57,14 +58,14 @@ impl Dense {
         }
         let norm = quick_dot(question, question).sqrt();
         let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
+        let query = Query::new(question);
         let mut out = vec![0.0; rows];
         let parts = out.par_chunks_mut(ROWS).enumerate();
         parts.for_each(|(part, out)| {
             let first = part * ROWS;
-            let vectors = self.0.rows(first, first + out.len());
-            for (vector, out) in vectors.chunks_exact(dim.max(1)).zip(out) {
-                *out = scale * quick_dot(question, vector);
-            }
+            let rows = first..first + out.len();
+            self.0
+                .dots(&query, rows, |row, dot| out[row - first] = scale * dot);
         });
         Ok(out)
     }

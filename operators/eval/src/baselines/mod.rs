@@ -6,3 +6,4 @@ pub mod ppr;
 pub mod rrf;
 pub mod walks;
 pub mod walks_at_once;
+mod walks_nearby;

@@ -30,22 +30,25 @@ pub struct Ppr {
     /// For each entry of `neighbours`: probability of the step from that neighbour to the row's
     /// node.
     pub(super) steps: Vec<f64>,
+    /// For each node: the weight of its edges together.
+    pub(super) weights: Vec<f64>,
     pub(super) isolated: Vec<u32>,
     pub(super) restart: f64,
 }
 
 impl Ppr {
-    /// Builds the graph from the heads, tails and weights of the direct triples. Triples of weight
-    /// 0 are left out.
+    /// Builds the graph from the heads, tails and weights of the direct triples, which are read
+    /// twice. Triples of weight 0 are left out.
     ///
     /// # Errors
     /// When an id is out of range, or a weight is negative or not finite.
     pub fn new(
         num_entities: usize,
-        triples: impl IntoIterator<Item = (u32, u32, f64)>,
+        triples: impl IntoIterator<Item = (u32, u32, f64), IntoIter: Clone>,
     ) -> Result<Self, BadShape> {
-        let mut pairs = Vec::new();
-        for (h, t, weight) in triples {
+        let edges = triples.into_iter();
+        let mut offsets = vec![0; num_entities + 1];
+        for (h, t, weight) in edges.clone() {
             let largest = h.max(t);
             if largest as usize >= num_entities {
                 return Err(BadShape(format!(
@@ -56,40 +59,78 @@ impl Ppr {
                 return Err(BadShape(format!("a triple weighs {weight}")));
             }
             if weight > 0.0 {
-                pairs.push((h, t, weight));
+                offsets[h as usize + 1] += 1;
                 if h != t {
-                    pairs.push((t, h, weight));
+                    offsets[t as usize + 1] += 1;
                 }
             }
         }
-        // Stable, so that weights are summed in the order of the triples.
-        pairs.sort_by_key(|(from, to, _)| (*from, *to));
-        let mut degrees = vec![0.0f64; num_entities];
-        for (from, _, weight) in &pairs {
-            degrees[*from as usize] += weight;
+        for i in 0..num_entities {
+            offsets[i + 1] += offsets[i];
+        }
+        // The ends of the edges of each node, in the order of the triples.
+        let ends = offsets[num_entities];
+        let (mut neighbours, mut steps) = (vec![0; ends], vec![0.0; ends]);
+        let mut next = offsets.clone();
+        let mut put = |from: u32, to: u32, weight: f64| {
+            let at = &mut next[from as usize];
+            (neighbours[*at], steps[*at]) = (to, weight);
+            *at += 1;
+        };
+        for (h, t, weight) in edges.filter(|(.., weight)| *weight > 0.0) {
+            put(h, t, weight);
+            if h != t {
+                put(t, h, weight);
+            }
         }
         let mut graph = Ppr {
-            offsets: vec![0; num_entities + 1],
-            neighbours: Vec::new(),
-            steps: Vec::new(),
-            isolated: (0..=u32::MAX)
-                .zip(&degrees)
-                .filter(|(_, d)| **d == 0.0)
-                .map(|(id, _)| id)
-                .collect(),
+            offsets,
+            neighbours,
+            steps,
+            weights: vec![0.0; num_entities],
+            isolated: Vec::new(),
             restart: RESTART,
         };
-        for same in pairs.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            let (row, neighbour, _) = same[0];
-            let weight: f64 = same.iter().map(|pair| pair.2).sum();
-            graph.offsets[row as usize + 1] += 1;
-            graph.neighbours.push(neighbour);
-            graph.steps.push(weight / degrees[neighbour as usize]);
-        }
-        for i in 0..num_entities {
-            graph.offsets[i + 1] += graph.offsets[i];
-        }
+        graph.join_edges();
+        graph.divide_weights();
         Ok(graph)
+    }
+
+    /// Sorts the neighbours of each node, joins those that are the same, and adds up the weights.
+    fn join_edges(&mut self) {
+        let (mut row, mut written) = (Vec::new(), 0);
+        for node in 0..self.weights.len() {
+            let ends = self.offsets[node]..self.offsets[node + 1];
+            row.clear();
+            row.extend(ends.map(|at| (self.neighbours[at], self.steps[at])));
+            // Stable, so that weights are summed in the order of the triples.
+            row.sort_by_key(|(to, _)| *to);
+            self.weights[node] = row.iter().map(|(_, weight)| weight).sum();
+            self.offsets[node] = written;
+            for same in row.chunk_by(|a, b| a.0 == b.0) {
+                self.neighbours[written] = same[0].0;
+                self.steps[written] = same.iter().map(|(_, weight)| weight).sum();
+                written += 1;
+            }
+        }
+        if let Some(last) = self.offsets.last_mut() {
+            *last = written;
+        }
+        self.neighbours.truncate(written);
+        self.steps.truncate(written);
+        self.neighbours.shrink_to_fit();
+        self.steps.shrink_to_fit();
+    }
+
+    /// Makes probabilities of the weights of edges.
+    fn divide_weights(&mut self) {
+        for (to, step) in self.neighbours.iter().zip(&mut self.steps) {
+            *step /= self.weights[*to as usize];
+        }
+        let none = (0..)
+            .zip(&self.weights)
+            .filter(|(_, weight)| **weight == 0.0);
+        self.isolated = none.map(|(id, _)| id).collect();
     }
 
     /// Sets the probability of returning to the start nodes, above 0 and at most 1.
@@ -125,13 +166,17 @@ impl Ppr {
         Ok(seeds)
     }
 
-    /// The mass of every node for a question; the masses add up to 1. `starts` are the question's
-    /// start nodes with their weights, which must be above 0. When a node is given twice, the first
-    /// weight counts. `None` without a start node.
+    /// The mass of every node for a question; the masses add up to 1, or nearly in large graphs,
+    /// where those far from the starts are left out (see `walks_nearby.rs`). `starts` are the
+    /// question's start nodes with their weights, which must be above 0. When a node is given
+    /// twice, the first weight counts. `None` without a start node.
     ///
     /// # Errors
     /// When an id is out of range.
     pub fn masses(&self, starts: &[(u32, f64)]) -> Result<Option<Vec<f64>>, BadShape> {
+        if self.is_large() {
+            return self.nearby(starts, self.restart);
+        }
         let nodes = self.nodes();
         let seeds = self.shares(starts)?;
         if seeds.is_empty() {

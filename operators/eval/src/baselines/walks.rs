@@ -7,18 +7,25 @@
 //! always return. The walks that carry most are found by the search of [`crate::paths`], since the
 //! logarithm of such a product is a sum.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::ppr::Ppr;
 use crate::BadShape;
-use crate::by_node::ByNode;
+use crate::by_node::Triples;
 use crate::paths::{Edge, Path, Search, Step, best_walks};
+use crate::starts::Starts;
 
 /// Edges of the longest walk that is looked for. All longer walks together carry the mass (1 -
 /// restart)^5: 3 % for a restart of 0.5, 17 % for 0.3, and each of them little. People cannot
 /// follow them either.
 pub const LONGEST: usize = 4;
 
+/// Edges of the longest walks that are looked for first.
+const SHORT: usize = 3;
+
 /// More hops than are counted.
-const FAR: usize = usize::MAX;
+const FAR: u8 = u8::MAX;
 
 /// A walk and the mass that it carries.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,19 +59,38 @@ impl Ppr {
         let isolated = |s: &u32| self.isolated.binary_search(s).is_ok();
         let stuck: f64 = shares.iter().filter(|s| isolated(&s.0)).map(|s| s.1).sum();
         let returning = self.restart / (1.0 - (1.0 - self.restart) * stuck);
-        let from_starts = self.hops(shares.iter().map(|s| s.0), longest);
-        let to_targets = self.hops(targets.iter().copied(), longest);
-        let layers: Vec<Vec<Edge>> = (1..=longest)
-            .map(|layer| {
-                let near = |v: &usize| to_targets[*v] <= longest - layer;
-                let into = (0..nodes).filter(near).flat_map(|v| self.into(v));
-                into.filter(|e| from_starts[e.from as usize] < layer)
-                    .collect()
-            })
-            .collect();
-        let starts = shares
+        // The masses of walks without an edge.
+        let begin: Starts = shares
             .iter()
-            .map(|(s, share)| (*s, (share * returning).ln()));
+            .map(|(s, share)| (*s, share * returning))
+            .collect();
+        let short = self.heaviest(&begin, targets, (longest.min(SHORT), 0.0), top);
+        if longest <= SHORT {
+            return Ok(short);
+        }
+        // There are so many longer walks that only those are looked at which may carry more than
+        // the short ones that were found.
+        let least = top.checked_sub(1).and_then(|last| short.get(last));
+        let least = least.map_or(0.0, |walk| walk.mass);
+        Ok(self.heaviest(&begin, targets, (longest, least), top))
+    }
+
+    /// The heaviest walks of at most `longest` edges that carry at least about the mass `least`.
+    fn heaviest(
+        &self,
+        begin: &Starts,
+        targets: &[u32],
+        (longest, least): (usize, f64),
+        top: usize,
+    ) -> Vec<MassWalk> {
+        let mut layers = self.layers(begin, targets, longest, least);
+        let local = Local::of(&layers, begin, targets);
+        layers.iter_mut().flatten().for_each(|edge| {
+            edge.from = local.number(edge.from);
+            edge.to = local.number(edge.to);
+        });
+        let targets: Vec<u32> = targets.iter().map(|t| local.number(*t)).collect();
+        let starts = begin.iter().map(|(s, mass)| (local.number(*s), mass.ln()));
         let starts: Vec<(u32, f64)> = starts.collect();
         let search = Search {
             starts: &starts,
@@ -72,13 +98,11 @@ impl Ppr {
             beam: top,
             top,
         };
-        let walks = best_walks(search, targets, |walk| walk.gain.exp());
+        let walks = best_walks(search, &targets, |walk| walk.gain.exp());
         let nodes = |edges: &[Edge]| {
-            let first = edges.first().map(|e| e.from);
-            first
-                .into_iter()
-                .chain(edges.iter().map(|e| e.to))
-                .collect()
+            let first = edges.first().map(|e| e.from).into_iter();
+            let all = first.chain(edges.iter().map(|e| e.to));
+            all.map(|number| local.nodes[number as usize]).collect()
         };
         // A walker that never goes on carries nothing anywhere.
         let carried = walks.into_iter().filter(|(mass, _)| *mass > 0.0);
@@ -86,7 +110,7 @@ impl Ppr {
             mass,
             nodes: nodes(&walk.edges),
         });
-        Ok(found.collect())
+        found.collect()
     }
 
     /// The same walks as paths of at most [`LONGEST`] steps; each step is the heaviest fact between
@@ -115,63 +139,211 @@ impl Ppr {
         paths.collect()
     }
 
-    /// The edges into a node, with the logarithms of the probabilities that the walker does not
-    /// return and takes them.
-    fn into(&self, node: usize) -> impl Iterator<Item = Edge> {
-        let row = self.offsets[node]..self.offsets[node + 1];
-        row.map(move |i| Edge {
-            from: self.neighbours[i],
-            to: node as u32,
-            label: 0,
-            gain: ((1.0 - self.restart) * self.steps[i]).ln(),
-        })
-    }
-
-    /// Number of hops from the nearest of some nodes to every node, at most `most`; [`FAR`] beyond
-    /// that.
-    fn hops(&self, from: impl Iterator<Item = u32>, most: usize) -> Vec<usize> {
-        let mut out = vec![FAR; self.offsets.len() - 1];
-        let mut now: Vec<u32> = from.collect();
-        for hop in 0..=most {
-            let mut next = Vec::new();
-            for v in now {
-                if out[v as usize] == FAR {
-                    out[v as usize] = hop;
-                    let row = self.offsets[v as usize]..self.offsets[v as usize + 1];
-                    next.extend_from_slice(&self.neighbours[row]);
+    /// The edges that a walk to a target which carries at least the mass `least` may take in each
+    /// layer. A few more may be among them. The first half of the layers are followed from the
+    /// starts and the others from the targets, because most of a graph is within four hops of
+    /// anything.
+    fn layers(
+        &self,
+        begin: &Starts,
+        targets: &[u32],
+        longest: usize,
+        least: f64,
+    ) -> Vec<Vec<Edge>> {
+        let half = longest / 2;
+        let goes_on = 1.0 - self.restart;
+        // Masses are products here, and sums of logarithms in the search.
+        let least = least * (1.0 - 1e-9);
+        let (to_targets, by_hop) = self.hops(targets.iter().copied(), longest - half);
+        // The mass of the heaviest walk to each node that ends with the layer before.
+        let mut before = Reached::of(self.nodes(), begin);
+        let layers = (1..=longest).map(|layer| {
+            // Most hops that are left after this layer.
+            let left = longest - layer;
+            // What a walk carries at most to a target behind this edge.
+            let enough = |to: u32, mass: f64| {
+                let hops = match to_targets[to as usize] {
+                    // Farther than hops were counted.
+                    FAR => longest - half + 1,
+                    hops => usize::from(hops),
+                };
+                hops <= left && mass * goes_on.powi(hops as i32) >= least
+            };
+            let mut after = Reached::none(self.nodes());
+            let mut edges = Vec::new();
+            let mut take = |edge: Edge, mass: f64| {
+                after.add(edge.to, mass);
+                edges.push(edge);
+            };
+            if layer <= half {
+                for from in &before.nodes {
+                    let mass = before.mass(*from) * goes_on;
+                    // No step has a probability above 1.
+                    if mass < least {
+                        continue;
+                    }
+                    for at in self.row(*from) {
+                        let to = self.neighbours[at];
+                        if !enough(to, mass) {
+                            continue;
+                        }
+                        if let Some(place) = self.place(*from, to)
+                            && enough(to, mass * self.steps[place])
+                        {
+                            take(self.edge_at(to, place), mass * self.steps[place]);
+                        }
+                    }
+                }
+            } else {
+                for to in by_hop[..=left].iter().flatten() {
+                    for place in self.row(*to) {
+                        let mass = before.mass(self.neighbours[place]);
+                        let mass = mass * goes_on * self.steps[place];
+                        if mass > 0.0 && enough(*to, mass) {
+                            take(self.edge_at(*to, place), mass);
+                        }
+                    }
                 }
             }
-            now = next;
+            edges.sort_unstable_by_key(|edge| (edge.to, edge.from));
+            before = after;
+            edges
+        });
+        layers.collect()
+    }
+
+    /// The places of a node's neighbours.
+    fn row(&self, node: u32) -> Range<usize> {
+        self.offsets[node as usize]..self.offsets[node as usize + 1]
+    }
+
+    /// The edge into `to` from its neighbour at a place, with the logarithm of the probability that
+    /// the walker does not return and takes it.
+    fn edge_at(&self, to: u32, place: usize) -> Edge {
+        Edge {
+            from: self.neighbours[place],
+            to,
+            label: 0,
+            gain: ((1.0 - self.restart) * self.steps[place]).ln(),
         }
+    }
+
+    /// Where the edge between two nodes stands in the row of `to`.
+    fn place(&self, from: u32, to: u32) -> Option<usize> {
+        let row = self.row(to);
+        let at = self.neighbours[row.clone()].binary_search(&from).ok()?;
+        Some(row.start + at)
+    }
+
+    /// Number of hops from the nearest of some nodes to every node, if they are at most `most`;
+    /// [`FAR`] for all others. And the nodes by number of hops.
+    fn hops(&self, mut from: impl Iterator<Item = u32>, most: usize) -> (Vec<u8>, Vec<Vec<u32>>) {
+        let mut out = vec![FAR; self.nodes()];
+        let mut by_hop: Vec<Vec<u32>> = Vec::new();
+        for hop in 0..=most {
+            let mut next = Vec::new();
+            let mut visit = |v: u32| {
+                if out[v as usize] == FAR {
+                    out[v as usize] = hop as u8;
+                    next.push(v);
+                }
+            };
+            match by_hop.last() {
+                None => from.by_ref().for_each(visit),
+                Some(last) => {
+                    let rows = last.iter().flat_map(|v| &self.neighbours[self.row(*v)]);
+                    rows.for_each(|v| visit(*v));
+                }
+            }
+            by_hop.push(next);
+        }
+        (out, by_hop)
+    }
+}
+
+/// The nodes that walks reach, with the mass of the heaviest walk to each.
+struct Reached {
+    nodes: Vec<u32>,
+    /// By node; 0 for those that no walk reaches.
+    masses: Vec<f64>,
+}
+
+impl Reached {
+    fn none(nodes: usize) -> Self {
+        Reached {
+            nodes: Vec::new(),
+            masses: vec![0.0; nodes],
+        }
+    }
+
+    fn of(nodes: usize, begin: &Starts) -> Self {
+        let mut out = Self::none(nodes);
+        begin.iter().for_each(|(node, mass)| out.add(*node, *mass));
         out
+    }
+
+    fn mass(&self, node: u32) -> f64 {
+        self.masses[node as usize]
+    }
+
+    fn add(&mut self, node: u32, mass: f64) {
+        let most = &mut self.masses[node as usize];
+        if *most == 0.0 && mass > 0.0 {
+            self.nodes.push(node);
+        }
+        *most = most.max(mass);
+    }
+}
+
+/// The nodes near starts and targets by consecutive numbers, in the order of their ids.
+struct Local {
+    nodes: Vec<u32>,
+}
+
+impl Local {
+    fn of(layers: &[Vec<Edge>], shares: &[(u32, f64)], targets: &[u32]) -> Self {
+        let ends = layers.iter().flatten().flat_map(|e| [e.from, e.to]);
+        let starts = shares.iter().map(|s| s.0);
+        let mut nodes: Vec<u32> = ends.chain(starts).chain(targets.iter().copied()).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        Local { nodes }
+    }
+
+    /// The number of a node.
+    fn number(&self, node: u32) -> u32 {
+        self.nodes.partition_point(|v| *v < node) as u32
     }
 }
 
 /// The facts that walks are shown by: of several between two nodes, the heaviest.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Direct triples (head, relation, tail) with their weights.
-    triples: Vec<([u32; 3], f64)>,
-    by_node: ByNode,
+    triples: Arc<Triples>,
+    /// Their weights; `None` if all are the same.
+    weights: Option<Vec<f32>>,
 }
 
 impl Facts {
-    /// Takes direct triples (head, relation, tail) with their weights, those of [`Ppr::new`].
-    pub fn new(triples: impl IntoIterator<Item = ([u32; 3], f64)>) -> Self {
-        let triples: Vec<([u32; 3], f64)> = triples.into_iter().collect();
-        let ends = triples.iter().map(|([head, _, tail], _)| (*head, *tail));
-        let last = ends.clone().map(|(head, tail)| head.max(tail)).max();
-        let by_node = ByNode::new(last.map_or(0, |last| last as usize + 1), ends);
-        Facts { triples, by_node }
+    /// Takes direct triples and their weights, those of [`Ppr::new`]. Without weights all weigh the
+    /// same.
+    pub fn new(triples: Arc<Triples>, weights: Option<Vec<f32>>) -> Self {
+        Facts { triples, weights }
+    }
+
+    fn weight(&self, row: usize) -> f32 {
+        let weights = self.weights.as_ref();
+        weights.and_then(|w| w.get(row)).map_or(1.0, |w| *w)
     }
 
     /// The heaviest fact between two nodes, walked from the first to the second. Of facts of equal
     /// weight the one with the lowest relation counts, and of these the one that is walked from its
     /// head.
     pub fn step(&self, from: u32, to: u32) -> Option<Step> {
-        let mut best: Option<(f64, Step)> = None;
-        for row in self.by_node.between(from, to) {
-            let ([head, relation, tail], weight) = self.triples[*row as usize];
+        let mut best: Option<(f32, Step)> = None;
+        for row in self.triples.by_node.between(from, to) {
+            let row = *row as usize;
+            let ([head, relation, tail], weight) = (self.triples.all[row], self.weight(row));
             for inverse in [false, true] {
                 let step = Step {
                     head,
@@ -230,6 +402,12 @@ mod tests {
         out
     }
 
+    fn facts(nodes: usize, triples: &[([u32; 3], f64)]) -> Facts {
+        let weights = triples.iter().map(|(_, weight)| *weight as f32).collect();
+        let triples = triples.iter().map(|(triple, _)| *triple).collect();
+        Facts::new(Arc::new(Triples::new(nodes, triples)), Some(weights))
+    }
+
     fn triples() -> impl Strategy<Value = Vec<([u32; 3], f64)>> {
         let weight = prop_oneof![Just(1.0), 0.25..2.0f64];
         let triple =
@@ -263,7 +441,7 @@ mod tests {
                 prop_assert!(sum - 1e-8 < *mass && *mass < sum + longer + 1e-8, "{sums:?} {masses:?}");
             }
 
-            let facts = Facts::new(triples.iter().copied());
+            let facts = facts(6, &triples);
             let mut want: Vec<f64> = walks.iter().filter(|w| {
                 let (last, before) = w.nodes.split_last().unwrap();
                 (1..=LONGEST).contains(&before.len()) && targets.contains(last) && !before.contains(last)
@@ -290,9 +468,9 @@ mod tests {
     #[test]
     fn hand_computed_walks_on_a_path() {
         // 0 - 1 - 2 from 0: 0 1 2 carries 1/2 (1/2)² 1/2, and 0 1 0 1 2 carries 1/8 of that.
-        let facts = [([0, 4, 1], 1.0), ([2, 5, 1], 1.0)];
-        let graph = Ppr::new(4, facts.map(|([h, _, t], w)| (h, t, w))).unwrap();
-        let facts = Facts::new(facts);
+        let triples = [([0, 4, 1], 1.0), ([2, 5, 1], 1.0)];
+        let graph = Ppr::new(4, triples.map(|([h, _, t], w)| (h, t, w))).unwrap();
+        let facts = facts(4, &triples);
         let paths = graph.paths(&[(0, 3.0)], &[2, 3], &facts, 10).unwrap();
         let (there, back) = (facts.step(0, 1).unwrap(), facts.step(1, 0).unwrap());
         let last = Step {
@@ -324,14 +502,15 @@ mod tests {
 
     #[test]
     fn a_step_is_the_heaviest_fact_between_its_nodes() {
-        let facts = Facts::new([
+        let triples = [
             ([0, 2, 1], 1.0),
             ([1, 1, 0], 1.0),
             ([0, 1, 1], 1.0),
             ([3, 0, 2], 1.0),
             ([2, 7, 3], 1.5),
             ([4, 3, 4], 1.0),
-        ]);
+        ];
+        let facts = facts(5, &triples);
         let step = |from, to| {
             facts
                 .step(from, to)

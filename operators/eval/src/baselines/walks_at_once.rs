@@ -35,11 +35,19 @@ pub struct WalkFrom {
 
 impl Ppr {
     /// The masses of every node for each walk, as [`Ppr::masses`] computes them with the walk's own
-    /// probability of returning, but in single precision. `None` for a walk without a start.
+    /// probability of returning, but in single precision. `None` for a walk without a start. Walks
+    /// on a large graph are computed one by one.
     ///
     /// # Errors
     /// When a start is not a node.
     pub fn masses_of_each(&self, walks: &[WalkFrom]) -> Result<Vec<Option<Vec<f32>>>, BadShape> {
+        if self.is_large() {
+            let masses = walks.par_iter().map(|walk| {
+                let masses = self.nearby(&walk.starts, walk.restart)?;
+                Ok(masses.map(|of| of.into_iter().map(|mass| mass as f32).collect()))
+            });
+            return masses.collect();
+        }
         let mut out = vec![None; walks.len()];
         let mut order: Vec<usize> = (0..walks.len())
             .filter(|w| !walks[*w].starts.is_empty())

@@ -6,6 +6,7 @@ use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::document_edges::EdgeKind;
 use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Cancel, OpResult};
+use rayon::prelude::*;
 
 use super::of_question::{QuestionFeatures, log_mass};
 use super::texts::Texts;
@@ -68,13 +69,13 @@ impl Walks {
     /// When a node is out of range.
     pub fn new(
         walk: &Walk,
-        edges: &[(u32, u32, f64)],
+        edges: impl Iterator<Item = (u32, u32, f64)> + Clone,
         kind: impl Fn(usize) -> Option<EdgeKind>,
     ) -> Result<Self, BadShape> {
         let only = |uses: fn(Option<EdgeKind>) -> bool| {
-            let edges = edges.iter().enumerate();
+            let edges = edges.clone().enumerate();
             let used = edges.filter(|(row, _)| uses(kind(*row)));
-            let graph = Ppr::new(walk.on.nodes(), used.map(|(_, edge)| *edge));
+            let graph = Ppr::new(walk.on.nodes(), used.map(|(_, edge)| edge));
             graph.map(|graph| graph.restart(walk.on.returns()))
         };
         use EdgeKind::{MentionedIn, NamesTitle, Next, TitleOf};
@@ -110,31 +111,42 @@ impl Walks {
 
     /// The masses of documents for all features that are walks, with the place of each feature.
     fn masses(&self, starts: &[SourcedStart<&str>]) -> Result<Vec<(usize, Vec<f64>)>, BadShape> {
-        let mut out = Vec::new();
-        for edges in [Edges::All, Edges::Titles, Edges::Mentions, Edges::Facts] {
-            let (mut places, mut walks) = (Vec::new(), Vec::new());
-            for (place, feature) in FEATURES.iter().enumerate() {
-                if let Measure::Walk(over, sources, restart) = feature.from
-                    && over == edges
-                {
-                    let starts = starts.iter().filter(|start| sources.has(start.source));
-                    walks.push(WalkFrom {
-                        starts: merged(starts.map(|s| (s.node, s.weight)).collect()),
-                        restart: restart.unwrap_or_else(|| self.all.returns()),
-                    });
-                    places.push(place);
-                }
+        let all = [Edges::All, Edges::Titles, Edges::Mentions, Edges::Facts];
+        let found = all
+            .into_par_iter()
+            .map(|edges| self.masses_over(edges, starts));
+        let found = found.collect::<Result<Vec<_>, BadShape>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// [`Walks::masses`] of the features that are walks over these edges.
+    fn masses_over(
+        &self,
+        edges: Edges,
+        starts: &[SourcedStart<&str>],
+    ) -> Result<Vec<(usize, Vec<f64>)>, BadShape> {
+        let (mut places, mut walks) = (Vec::new(), Vec::new());
+        for (place, feature) in FEATURES.iter().enumerate() {
+            if let Measure::Walk(over, sources, restart) = feature.from
+                && over == edges
+            {
+                let starts = starts.iter().filter(|start| sources.has(start.source));
+                walks.push(WalkFrom {
+                    starts: merged(starts.map(|s| (s.node, s.weight)).collect()),
+                    restart: restart.unwrap_or_else(|| self.all.returns()),
+                });
+                places.push(place);
             }
-            let masses = self.on(edges).masses_of_each(&walks)?;
-            let found = places.into_iter().zip(masses);
-            out.extend(found.filter_map(|(place, masses)| {
-                let masses: Vec<f64> = masses?.into_iter().map(f64::from).collect();
-                let mut masses = self.documents(&masses);
-                masses.iter_mut().for_each(|mass| *mass = log_mass(*mass));
-                Some((place, masses))
-            }));
         }
-        Ok(out)
+        let masses = self.on(edges).masses_of_each(&walks)?;
+        let found = places.into_iter().zip(masses);
+        let found = found.filter_map(|(place, masses)| {
+            let masses: Vec<f64> = masses?.into_iter().map(f64::from).collect();
+            let mut masses = self.documents(&masses);
+            masses.iter_mut().for_each(|mass| *mass = log_mass(*mass));
+            Some((place, masses))
+        });
+        Ok(found.collect())
     }
 
     /// The square roots of the start weights of documents.
@@ -270,6 +282,7 @@ mod tests {
     use super::*;
     use crate::features::texts::Vectors;
     use crate::features::{PPR, PPR_ENTITY, PPR_FACT, PPR_TITLES, SENTENCE, START, place};
+    use gfm_pipe_api::vector_table::VectorTable;
 
     /// Entities 0 and 1 in documents 0 and 1, whose nodes are 2 and 3. Document 0 names document 1.
     fn measures() -> Measures {
@@ -292,12 +305,12 @@ mod tests {
             documents: 2,
             dense: None,
             sentences: Some(Texts {
-                vectors: Vectors::Loaded(Arc::new(sentences)),
+                vectors: Vectors::Loaded(Arc::new(VectorTable::Exact(sentences))),
                 documents: vec![0, 0, 1],
             }),
             facts: None,
             words: Arc::new(Bm25::new([("a", "b"), ("c", "d")])),
-            walks: Some(Walks::new(&walk, &edges, |row| kinds[row]).unwrap()),
+            walks: Some(Walks::new(&walk, edges.into_iter(), |row| kinds[row]).unwrap()),
             pieces: None,
         }
     }

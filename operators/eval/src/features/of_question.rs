@@ -1,5 +1,7 @@
 //! The features of the documents of one question.
 
+use rayon::prelude::*;
+
 use super::fit::{Weights, alone};
 use super::{BM25, COUNT, DENSE, FEATURES, FeatureKind, PPR, START, place, rely_on_walks};
 
@@ -53,9 +55,8 @@ impl QuestionFeatures {
         let whole: Vec<u32> = (0..documents as u32)
             .filter(|d| !raw.iter().flatten().any(|of| of[*d as usize].is_nan()))
             .collect();
-        for values in raw.iter_mut().flatten() {
-            standardise(values, &whole);
-        }
+        let known = raw.par_iter_mut().flatten();
+        known.for_each(|values| standardise(values, &whole));
         let kept = best(&raw, &whole, keep);
         let mut out = Self {
             values: vec![0.0; kept.len() * COUNT],
@@ -175,14 +176,18 @@ fn best(raw: &[Option<Vec<f64>>; COUNT], documents: &[u32], keep: usize) -> Vec<
         return documents.to_vec();
     }
     let mut places: Vec<(usize, u32)> = documents.iter().map(|d| (usize::MAX, *d)).collect();
-    for values in raw.iter().flatten() {
-        let mut order: Vec<usize> = (0..documents.len()).collect();
-        let value = |row: &usize| values[documents[*row] as usize];
-        let better = |a: &usize, b: &usize| value(b).total_cmp(&value(a)).then(a.cmp(b));
+    let orders = raw.par_iter().flatten().map(|values| {
+        let mut order: Vec<u32> = (0..documents.len() as u32).collect();
+        let value = |row: &u32| values[documents[*row as usize] as usize];
+        let better = |a: &u32, b: &u32| value(b).total_cmp(&value(a)).then(a.cmp(b));
         order.select_nth_unstable_by(keep, better);
         order.truncate(keep);
         order.sort_unstable_by(better);
+        order
+    });
+    for order in orders.collect::<Vec<_>>() {
         for (place, row) in order.into_iter().enumerate() {
+            let row = row as usize;
             places[row].0 = places[row].0.min(place);
         }
     }

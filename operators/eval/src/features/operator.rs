@@ -49,7 +49,7 @@ const SPLITS: [[&str; 3]; 3] = [
 impl Operator for RankFeatures {
     type Params = Params;
     const NAME: &'static str = "rank-features";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "what can be said about each question and document without training: similarities of texts, words in common, walks on the graph; `fuse` weighs it";
 
     fn schema() -> Schema {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use gfm_pipe_api::artifact::check_made_from;
-use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::artifact::check_made_from_texts_of;
+use gfm_pipe_api::bm25::{self, Bm25};
 use gfm_pipe_api::document_edges::EdgeKind;
-use gfm_pipe_api::points::Points;
+use gfm_pipe_api::vector_table::{Keep, VectorTable};
 use gfm_pipe_api::{Arity, Artifact, Context, InPort, Kind, OpError, OpResult, columns, kinds};
 
 use super::measure::{Measures, Walks};
@@ -91,9 +91,9 @@ pub struct Corpus {
     /// Which documents are pieces of the same document.
     pub pieces: Option<Arc<Pieces>>,
     /// The vectors of sentences, if they have been read.
-    pub sentences: Option<Arc<Points>>,
+    pub sentences: Option<Arc<VectorTable>>,
     /// The vectors of facts, if they have been read.
-    pub facts: Option<Arc<Points>>,
+    pub facts: Option<Arc<VectorTable>>,
 }
 
 impl Corpus {
@@ -103,14 +103,7 @@ impl Corpus {
     /// When they do not belong together.
     pub fn read(ctx: &Context) -> OpResult<Self> {
         let documents = ctx.input("documents")?;
-        let table = documents.read("documents")?;
-        let (titles, texts) = (
-            columns::text(&table, "title")?,
-            columns::text(&table, "text")?,
-        );
-        let pairs = titles.iter().zip(texts);
-        let pairs = pairs.map(|(title, text)| (title.unwrap_or(""), text.unwrap_or("")));
-        let words = Bm25::new(pairs);
+        let words = bm25::read(documents)?;
         let dense = ctx.input_opt("corpus_embeddings");
         let pieces = ctx.input_opt("sources");
         let pieces = pieces.map(|sources| Pieces::read(sources, words.documents()));
@@ -166,22 +159,24 @@ impl Measures {
 
 /// Reads vectors, and checks that they were made from these texts.
 fn vectors(of: &Artifact, embeddings: &Artifact) -> OpResult<Dense> {
-    check_made_from(embeddings, &of.texts()?, &of.name)?;
-    Ok(Dense::of(Arc::new(Points::read(embeddings)?)))
+    check_made_from_texts_of(embeddings, of)?;
+    Ok(Dense::of(Arc::new(VectorTable::read(embeddings)?)))
 }
 
 /// Reads of which documents texts are. Their vectors are read later, if they are not known.
-fn texts(of: &Artifact, embeddings: &Artifact, known: Option<Arc<Points>>) -> OpResult<Texts> {
+fn texts(of: &Artifact, embeddings: &Artifact, known: Option<Arc<VectorTable>>) -> OpResult<Texts> {
     let vectors = match known {
-        Some(points) => Vectors::Loaded(points),
+        Some(vectors) => Vectors::Loaded(vectors),
         None => {
-            check_made_from(embeddings, &of.texts()?, &of.name)?;
-            Vectors::Stored(embeddings.parts("vectors")?)
+            check_made_from_texts_of(embeddings, of)?;
+            let parts = embeddings.parts("vectors")?;
+            let keep = Keep::of_table(&parts)?;
+            Vectors::Stored(parts, keep)
         }
     };
-    // Batch by batch: the texts themselves are not needed.
-    let mut documents = Vec::new();
-    for batch in of.batches(of.kind.tables[0].name)? {
+    let table = of.kind.tables[0].name;
+    let mut documents = Vec::with_capacity(of.rows(table)?);
+    for batch in of.batches_of(table, &["document"])? {
         documents.extend_from_slice(columns::u32s(&batch?, "document")?.values());
     }
     Ok(Texts { vectors, documents })
@@ -190,7 +185,9 @@ fn texts(of: &Artifact, embeddings: &Artifact, known: Option<Arc<Points>>) -> Op
 /// The edges of a graph with their weights and kinds; facts have no kind.
 struct Graph {
     nodes: usize,
-    edges: Vec<(u32, u32, f64)>,
+    /// Heads and tails.
+    ends: Vec<(u32, u32)>,
+    weights: Option<Vec<f32>>,
     kinds: Vec<Option<EdgeKind>>,
 }
 
@@ -202,24 +199,31 @@ impl Graph {
             .iter()
             .map(|name| EdgeKind::of_relation(name.unwrap_or_default()))
             .collect();
-        let triples = ctx.input("triples")?.read("triples")?;
-        let column = |name| columns::u32s(&triples, name);
-        let (heads, relations, tails) = (column("head")?, column("relation")?, column("tail")?);
-        let weights = edge_weights(ctx, triples.num_rows())?;
-        let weight = |row| weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
-        let rows = 0..triples.num_rows();
-        let kind = |row| {
-            let relation: u32 = relations.value(row);
-            of_relation.get(relation as usize).copied().flatten()
-        };
+        let triples = ctx.input("triples")?;
+        let rows = triples.rows("triples")?;
+        let weights = edge_weights(ctx, rows)?;
+        let (mut ends, mut kinds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        for batch in triples.batches("triples")? {
+            let batch = batch?;
+            let column = |name| columns::u32s(&batch, name);
+            let (heads, relations, tails) = (column("head")?, column("relation")?, column("tail")?);
+            let pairs = heads.values().iter().copied();
+            ends.extend(pairs.zip(tails.values().iter().copied()));
+            let kind = |r: &u32| of_relation.get(*r as usize).copied().flatten();
+            kinds.extend(relations.values().iter().map(kind));
+        }
         Ok(Graph {
             nodes: ctx.input("entities")?.rows("entities")?,
-            edges: rows
-                .clone()
-                .map(|row| (heads.value(row), tails.value(row), weight(row)))
-                .collect(),
-            kinds: rows.map(kind).collect(),
+            ends,
+            weights,
+            kinds,
         })
+    }
+
+    fn edges(&self) -> impl Iterator<Item = (u32, u32, f64)> + Clone + '_ {
+        let weight = |row: usize| self.weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
+        let ends = self.ends.iter().enumerate();
+        ends.map(move |(row, (head, tail))| (*head, *tail, weight(row)))
     }
 
     /// Personalised PageRank on all edges.
@@ -230,7 +234,7 @@ impl Graph {
         let pairs = entities.values().iter().copied();
         let pairs = pairs.zip(of.values().iter().copied());
         let matrix = EntityDocuments::from_pairs(self.nodes, documents, pairs).map_err(shape)?;
-        let on = Ppr::new(self.nodes, self.edges.iter().copied()).map_err(shape)?;
+        let on = Ppr::new(self.nodes, self.edges()).map_err(shape)?;
         Walk::of_stage(ctx, on, Arc::new(matrix), restart)
     }
 
@@ -242,7 +246,7 @@ impl Graph {
                 walk.on.nodes()
             ))));
         }
-        Walks::new(walk, &self.edges, |row| self.kinds[row]).map_err(shape)
+        Walks::new(walk, self.edges(), |row| self.kinds[row]).map_err(shape)
     }
 }
 

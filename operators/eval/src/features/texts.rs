@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gfm_pipe_api::parts::Parts;
-use gfm_pipe_api::points::{Points, quick_dot};
+use gfm_pipe_api::points::Points;
+use gfm_pipe_api::vector_table::{Keep, Query, VectorTable};
 use gfm_pipe_api::{Cancel, OpError, OpResult};
 use rayon::prelude::*;
 
@@ -21,9 +22,9 @@ const PARTS: usize = 8;
 /// Vectors of texts.
 pub enum Vectors {
     /// In memory, for questions that come one by one.
-    Loaded(Arc<Points>),
+    Loaded(Arc<VectorTable>),
     /// In a table, of which a few parts at a time are read for many questions together.
-    Stored(Parts),
+    Stored(Parts, Keep),
 }
 
 /// Texts of documents with their vectors.
@@ -48,9 +49,10 @@ impl Texts {
     /// # Errors
     /// When they cannot be read.
     pub fn load(&mut self) -> OpResult<()> {
-        if let Vectors::Stored(parts) = &self.vectors {
+        if let Vectors::Stored(parts, keep) = &self.vectors {
             let all = 0..parts.rows().len();
-            self.vectors = Vectors::Loaded(Arc::new(Points::of_parts(parts, all)?));
+            let vectors = VectorTable::of_parts(*keep, parts, all)?;
+            self.vectors = Vectors::Loaded(Arc::new(vectors));
         }
         Ok(())
     }
@@ -71,18 +73,21 @@ impl Texts {
             of: vec![vec![f32::NEG_INFINITY; documents]; questions.len()],
             least: vec![1.0; questions.len()],
         };
+        let dim = questions.dim();
+        let asked = (0..questions.len()).map(|q| Query::new(questions.row(q)));
+        let questions = (dim, asked.collect::<Vec<_>>());
         let mut first = 0;
         match &self.vectors {
-            Vectors::Loaded(points) => {
-                self.compare(cancel, questions, points, &mut first, &mut best)?;
+            Vectors::Loaded(vectors) => {
+                self.compare(cancel, &questions, vectors, &mut first, &mut best)?;
             }
-            Vectors::Stored(parts) => {
+            Vectors::Stored(parts, keep) => {
                 let all = parts.rows().len();
                 let together = rayon::current_num_threads().min(PARTS);
                 for some in (0..all).step_by(together) {
                     let some = some..all.min(some + together);
-                    let points = Points::of_parts(parts, some)?;
-                    self.compare(cancel, questions, &points, &mut first, &mut best)?;
+                    let vectors = VectorTable::of_parts(*keep, parts, some)?;
+                    self.compare(cancel, &questions, &vectors, &mut first, &mut best)?;
                 }
             }
         }
@@ -99,26 +104,25 @@ impl Texts {
     fn compare(
         &self,
         cancel: &Cancel,
-        questions: &Points,
-        points: &Points,
+        (dim, questions): &(usize, Vec<Query<'_>>),
+        vectors: &VectorTable,
         first: &mut usize,
         best: &mut Best,
     ) -> OpResult<()> {
-        if !points.is_empty() && points.dim() != questions.dim() {
+        if !vectors.is_empty() && vectors.dim() != *dim {
             return Err(shape(format!(
-                "a question's embedding has length {}, that of texts {}",
-                questions.dim(),
-                points.dim()
+                "a question's embedding has length {dim}, that of texts {}",
+                vectors.dim()
             )));
         }
-        let behind = *first + points.len();
+        let behind = *first + vectors.len();
         let documents = self.documents.get(*first..behind);
         let documents = documents.ok_or_else(|| self.other_number(behind))?;
         *first = behind;
         let together = (COSINES / questions.len().max(1)).next_multiple_of(ROWS);
-        for from in (0..points.len()).step_by(together) {
-            let rows = from..points.len().min(from + together);
-            best.take(cancel, questions, points, documents, rows)?;
+        for from in (0..vectors.len()).step_by(together) {
+            let rows = from..vectors.len().min(from + together);
+            best.take(cancel, questions, vectors, documents, rows)?;
         }
         Ok(())
     }
@@ -130,12 +134,12 @@ impl Texts {
 }
 
 impl Best {
-    /// Compares some rows of `points`, which are of these documents.
+    /// Compares some rows of `vectors`, which are of these documents.
     fn take(
         &mut self,
         cancel: &Cancel,
-        questions: &Points,
-        points: &Points,
+        questions: &[Query<'_>],
+        vectors: &VectorTable,
         documents: &[u32],
         rows: Range<usize>,
     ) -> OpResult<()> {
@@ -147,10 +151,11 @@ impl Best {
             if cancel.is_cancelled() {
                 return Err(OpError::Cancelled);
             }
-            let questions = (0..questions.len()).map(|q| questions.row(q));
-            let cosine = |q, row| quick_dot(q, points.row(row)) as f32;
-            let all = questions.flat_map(|q| rows.clone().map(move |row| cosine(q, row)));
-            Ok(all.collect())
+            let mut all = Vec::with_capacity(questions.len() * rows.len());
+            for question in questions {
+                vectors.dots(question, rows.clone(), |_, cosine| all.push(cosine as f32));
+            }
+            Ok(all)
         });
         let cosines: Vec<Vec<f32>> = cosines.collect::<OpResult<_>>()?;
         let of_questions = self.of.par_iter_mut().zip(&mut self.least).enumerate();
@@ -179,6 +184,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use gfm_pipe_api::local;
+    use gfm_pipe_api::points::quick_dot;
 
     const DIM: usize = 3;
 
@@ -214,12 +220,24 @@ mod tests {
             .collect();
 
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let parts = local::vectors_in_parts(&path, DIM, &vectors, 300).unwrap();
-        let mut texts = Texts {
-            vectors: Vectors::Stored(parts),
-            documents: of,
-        };
         let ask = |texts: &Texts, documents| texts.best(&Cancel::default(), &questions, documents);
+        let stored = |keep| Texts {
+            vectors: Vectors::Stored(
+                local::vectors_in_parts(&path, DIM, &vectors, 300).unwrap(),
+                keep,
+            ),
+            documents: of.clone(),
+        };
+        // Coded vectors give nearly the same, and the same bits from a table and in memory.
+        let mut coded = stored(Keep::Coded);
+        let by_codes = ask(&coded, documents as usize).unwrap();
+        coded.load().unwrap();
+        assert_eq!(ask(&coded, documents as usize).unwrap(), by_codes);
+        let pairs = by_codes.iter().flatten().zip(want.iter().flatten());
+        assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 0.01));
+        assert!(pairs.clone().any(|(a, b)| a != b));
+
+        let mut texts = stored(Keep::Exact);
         assert_eq!(ask(&texts, documents as usize).unwrap(), want);
         texts.load().unwrap();
         assert!(matches!(texts.vectors, Vectors::Loaded(_)));

@@ -203,7 +203,7 @@ fn a_data_set_that_cannot_be_read_is_an_error_with_its_cause() {
     let (a, mut b, c) = (A.make(dir.path()), B.make(dir.path()), C.make(dir.path()));
     for t in &mut b.graph.tables {
         if t.name == "edges" {
-            t.path = dir.path().join("gone.parquet");
+            t.objects[0].path = dir.path().join("gone.parquet");
         }
     }
     for workers in [0, 4] {

@@ -11,6 +11,7 @@ use gfm_pipe_api::document_edges::EdgeKind;
 use gfm_pipe_kg::normal;
 
 use super::normalize::Normalize;
+use super::row_of::RowOf;
 use super::weights;
 use crate::extract::gazetteer;
 
@@ -33,8 +34,8 @@ pub struct Edge {
     pub tail: u32,
     /// Weight for walks over the graph.
     pub weight: f32,
-    /// The table and row that the edge comes from.
-    pub place: (&'static str, u64),
+    /// The row that the edge comes from.
+    pub place: RowOf,
 }
 
 /// Names of document nodes: titles, made distinct from entities and from each other.
@@ -65,24 +66,31 @@ fn first_with_title(titles: &[String]) -> impl Iterator<Item = (u32, &str)> {
     all.filter_map(move |(id, title)| seen.insert(title.as_str()).then_some((id, title.as_str())))
 }
 
-/// A pair of document and entity that it mentions, and the table and row of the first mention.
-pub type Mentioned = ((u32, u32), (&'static str, u64));
+/// A document and an entity that it mentions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mentioned {
+    /// Document id.
+    pub document: u32,
+    /// The entity.
+    pub entity: u32,
+    /// The row of the first mention.
+    pub place: RowOf,
+}
 
-/// Edges from entities to the documents that mention them. `mentioned` has distinct pairs
-/// (document, entity).
-pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> Vec<Edge> {
+/// Edges from entities to the documents that mention them. `mentioned` has distinct pairs of a
+/// document and an entity. They are made one by one: most edges of a graph are of this kind.
+pub fn mentioned_in(mentioned: &[Mentioned], entities: u32) -> impl Iterator<Item = Edge> + '_ {
     let mut documents = vec![0u32; entities as usize];
-    for ((_, entity), _) in mentioned {
-        documents[*entity as usize] += 1;
+    for pair in mentioned {
+        documents[pair.entity as usize] += 1;
     }
-    let edge = |((document, entity), place): &Mentioned| Edge {
+    mentioned.iter().map(move |pair| Edge {
         kind: EdgeKind::MentionedIn,
-        head: *entity,
-        tail: entities + document,
-        weight: weights::mentioned_in(documents[*entity as usize]),
-        place: *place,
-    };
-    mentioned.iter().map(edge).collect()
+        head: pair.entity,
+        tail: entities + pair.document,
+        weight: weights::mentioned_in(documents[pair.entity as usize]),
+        place: pair.place,
+    })
 }
 
 /// Edges from entities to the documents with the same name. Case, blanks, punctuation and a part of
@@ -114,7 +122,7 @@ pub fn titles_of(
                 head: entity,
                 tail: nodes + document,
                 weight: weights::title_of(weight, sharing),
-                place: ("documents", u64::from(document)),
+                place: RowOf::documents(u64::from(document)),
             });
         };
         let whole = name(title).unwrap_or_default();
@@ -180,7 +188,7 @@ impl NamedTitles {
             head: entities + document,
             tail: entities + target,
             weight: weights::names_title(title_weight, sharing, naming[&target]),
-            place: ("named", row),
+            place: RowOf::named(row),
         };
         self.pairs.into_iter().map(edge).collect()
     }
@@ -195,7 +203,7 @@ pub fn next_pieces(parents: &[u32], entities: u32) -> Vec<Edge> {
         head: entities + document,
         tail: entities + document + 1,
         weight: weights::PLAIN,
-        place: ("documents", u64::from(document)),
+        place: RowOf::documents(u64::from(document)),
     };
     same.map(edge).collect()
 }
@@ -231,8 +239,13 @@ mod tests {
 
     #[test]
     fn what_many_documents_mention_keeps_its_edges() {
-        let all: Vec<Mentioned> = (0..4).map(|d| ((d, 1), ("facts", 0))).collect();
-        let edges = mentioned_in(&all, 2);
+        let mention = |document| Mentioned {
+            document,
+            entity: 1,
+            place: RowOf::facts(0),
+        };
+        let all: Vec<Mentioned> = (0..4).map(mention).collect();
+        let edges: Vec<Edge> = mentioned_in(&all, 2).collect();
         assert_eq!(plain(&edges), [0, 1, 2, 3].map(|d| (1, 2 + d, 0.5)));
     }
 
@@ -266,7 +279,7 @@ mod tests {
             plain(&edges),
             [(10, 12, 4.0), (12, 10, half), (12, 11, 2.0), (13, 10, half)]
         );
-        assert_eq!(edges[0].place, ("named", 3));
+        assert_eq!(edges[0].place, RowOf::named(3));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::documents::{self, Edge, Mentioned, NamedTitles};
 use super::entities::{Appearance, Entities, Source, too_many};
 use super::normalize::Normalize;
 use super::read;
+use super::row_of::RowOf;
 use super::triples::{FactTriple, Triples};
 use super::write::{self, Graph};
 
@@ -165,7 +166,9 @@ struct Reading<'a> {
     entities: Entities,
     relations: Names,
     facts: Vec<FactTriple>,
-    mentioned: Vec<(u32, u32, Source, u64)>,
+    mentioned: Vec<Mentioned>,
+    /// For each entity: the document that mentioned it last. It need not be noted again for it.
+    last: Vec<u32>,
     rejects: Rejects,
     read: [u64; 2],
 }
@@ -180,6 +183,7 @@ impl<'a> Reading<'a> {
             relations: Names::new(u32::MAX / 2),
             facts: Vec::new(),
             mentioned: Vec::new(),
+            last: Vec::new(),
             rejects: Rejects::create(ctx)?,
             read: [0; 2],
         })
@@ -201,8 +205,22 @@ impl<'a> Reading<'a> {
 
     fn entity(&mut self, written: &str, name: &str, at: Appearance) -> OpResult<u32> {
         let entity = self.entities.add(written, name, at)?;
-        self.mentioned
-            .push((at.document, entity, at.source, at.row));
+        if entity as usize >= self.last.len() {
+            self.last.resize(entity as usize + 1, u32::MAX);
+        }
+        let last = &mut self.last[entity as usize];
+        if *last != at.document {
+            *last = at.document;
+            let place = match at.source {
+                Source::Facts => RowOf::facts(at.row),
+                Source::Mentions => RowOf::mentions(at.row),
+            };
+            self.mentioned.push(Mentioned {
+                document: at.document,
+                entity,
+                place,
+            });
+        }
         Ok(entity)
     }
 
@@ -289,16 +307,12 @@ impl<'a> Reading<'a> {
             triple: [id(fact.triple[0]), fact.triple[1], id(fact.triple[2])],
             ..fact
         }));
-        let mut all: Vec<(u32, u32, Source, u64)> = self.mentioned;
-        for mentioned in &mut all {
-            mentioned.1 = id(mentioned.1);
+        let mut mentioned = self.mentioned;
+        for pair in &mut mentioned {
+            pair.entity = id(pair.entity);
         }
-        all.sort_unstable();
-        all.dedup_by_key(|(document, entity, ..)| (*document, *entity));
-        let mentioned: Vec<Mentioned> = all
-            .into_iter()
-            .map(|(document, entity, source, row)| ((document, entity), (source.table(), row)))
-            .collect();
+        mentioned.sort_unstable();
+        mentioned.dedup_by_key(|pair| (pair.document, pair.entity));
         let mut graph = Graph {
             names: ordered.names,
             entities,
@@ -316,14 +330,15 @@ impl<'a> Reading<'a> {
             let names = documents::node_names(self.titles, &graph.names);
             graph.names.extend(names);
         }
-        if graph.triples.all.is_empty() && graph.edges.is_empty() {
+        let edges = graph.edges.len() + graph.mentioned_in().count();
+        if graph.triples.all.is_empty() && edges == 0 {
             return Err(nothing(params));
         }
         Ok(graph)
     }
 }
 
-/// The edges of documents, kind by kind.
+/// The edges of documents besides those of [`Graph::mentioned_in`], kind by kind.
 fn edges(
     ctx: &Context,
     graph: &Graph,
@@ -332,13 +347,7 @@ fn edges(
 ) -> OpResult<Vec<Edge>> {
     let documents = titles.len() as u32;
     let (entities, weight) = (graph.entities, params.title_weight);
-    let mut out = documents::mentioned_in(&graph.mentioned, entities);
-    out.extend(documents::titles_of(
-        titles,
-        &graph.names,
-        params.normalize,
-        weight,
-    ));
+    let mut out = documents::titles_of(titles, &graph.names, params.normalize, weight);
     if let Some(artifact) = ctx.input_opt("named") {
         let mut named = NamedTitles::new(titles);
         read::named(ctx, artifact, documents, &mut |row| {

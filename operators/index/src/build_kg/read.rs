@@ -78,7 +78,8 @@ pub fn titles(ctx: &Context, artifact: &Artifact) -> OpResult<Vec<String>> {
             if u64::from(*id) != row {
                 return Err(OpError::data("a document's row is not its id")
                     .artifact(&artifact.name)
-                    .row(row));
+                    .row(row)
+                    .hint("number documents in the order of the rows, from 0"));
             }
             out.push(title.unwrap_or_default().to_owned());
         }

@@ -9,6 +9,7 @@ use gfm_pipe_kg::tables::{Places, Table, write_counts, write_names, write_relati
 use super::documents::{self, Edge, Mentioned};
 use super::entities::too_many;
 use super::normalize::Normalize;
+use super::row_of::RowOf;
 use super::triples::Triples;
 use super::weights;
 use crate::rows::{Cell, Rows};
@@ -25,7 +26,7 @@ pub struct Graph {
     pub relations: Names,
     /// Triples of facts.
     pub triples: Triples,
-    /// Edges of documents, kind by kind.
+    /// Edges of documents, kind by kind, besides those of [`Graph::mentioned_in`].
     pub edges: Vec<Edge>,
     /// Which documents mention which entities, sorted.
     pub mentioned: Vec<Mentioned>,
@@ -35,6 +36,15 @@ pub struct Graph {
     pub read: [u64; 2],
     /// Number of them that could not be used.
     pub rejected: u64,
+}
+
+impl Graph {
+    /// Edges from entities to the nodes of documents that mention them, which come before all other
+    /// edges of documents.
+    pub fn mentioned_in(&self) -> impl Iterator<Item = Edge> + '_ {
+        let of = self.documents.map(|_| &self.mentioned[..]);
+        documents::mentioned_in(of.unwrap_or_default(), self.entities)
+    }
 }
 
 /// Writes all tables except `rejects`.
@@ -93,15 +103,15 @@ fn labels(ctx: &Context, graph: &Graph, titles: &[String]) -> OpResult<()> {
 /// larger than those of all entities.
 fn links(ctx: &Context, graph: &Graph) -> OpResult<()> {
     let mut table = Rows::create(ctx, "links", &kinds::LINKS, "links")?;
-    let mut of_entities = graph.mentioned.iter().map(|(pair, _)| *pair).peekable();
+    let mut of_entities = graph.mentioned.iter().peekable();
     for document in 0..graph.documents.unwrap_or(0) {
-        while let Some((_, entity)) = of_entities.next_if(|(d, _)| *d == document) {
-            table.push([Cell::Id(document), Cell::Id(entity)])?;
+        while let Some(pair) = of_entities.next_if(|pair| pair.document == document) {
+            table.push([Cell::Id(document), Cell::Id(pair.entity)])?;
         }
         table.push([Cell::Id(document), Cell::Id(graph.entities + document)])?;
     }
-    for (document, entity) in of_entities {
-        table.push([Cell::Id(document), Cell::Id(entity)])?;
+    for pair in of_entities {
+        table.push([Cell::Id(pair.document), Cell::Id(pair.entity)])?;
     }
     table.finish()
 }
@@ -117,8 +127,9 @@ fn triples(ctx: &Context, graph: &Graph, normalize: Normalize) -> OpResult<()> {
     let mut table = Rows::create(ctx, "triples", &kinds::TRIPLES, "triples")?;
     let mut edge_weights = Rows::create(ctx, "edge_weights", &kinds::EDGE_WEIGHTS, "edge_weights")?;
     let mut places = Places::create(ctx)?;
-    let mut push = |[head, relation, tail]: [u32; 3], weight, (source, row): (&str, u64)| {
-        places.push("triples", u64::from(table.total()), source, row + 1)?;
+    let mut push = |[head, relation, tail]: [u32; 3], weight, place: RowOf| {
+        let row = u64::from(table.total());
+        places.push("triples", row, place.table(), place.row() + 1)?;
         edge_weights.push([Cell::Weight(weight)])?;
         table.push([Cell::Id(head), Cell::Id(relation), Cell::Id(tail)])
     };
@@ -128,9 +139,9 @@ fn triples(ctx: &Context, graph: &Graph, normalize: Normalize) -> OpResult<()> {
         let first = evidence.next().map_or(0, |(_, fact)| *fact);
         while evidence.next_if(|(triple, _)| *triple == row).is_some() {}
         per_relation[triple[1] as usize] += 1;
-        push(*triple, weights::PLAIN, ("facts", first))?;
+        push(*triple, weights::PLAIN, RowOf::facts(first))?;
     }
-    for edge in &graph.edges {
+    for edge in graph.mentioned_in().chain(graph.edges.iter().cloned()) {
         let relation = names.intern(documents::relation(edge.kind, normalize));
         let relation = relation.ok_or_else(|| too_many("relations"))?;
         per_relation.resize(names.len() as usize, 0);
@@ -149,9 +160,11 @@ fn triples(ctx: &Context, graph: &Graph, normalize: Normalize) -> OpResult<()> {
 }
 
 fn counts(ctx: &Context, graph: &Graph, documents: u64) -> OpResult<()> {
-    let mut with_entity: Vec<u32> = graph.mentioned.iter().map(|((d, _), _)| *d).collect();
-    with_entity.dedup();
-    let edges = graph.edges.len() as u64;
+    // Sorted by document.
+    let with_entity = graph.mentioned.chunk_by(|a, b| a.document == b.document);
+    let with_entity = with_entity.count() as u64;
+    let mentions = graph.mentioned_in().count();
+    let edges = (mentions + graph.edges.len()) as u64;
     let facts = graph.triples.all.len() as u64;
     let mut counts: Vec<(String, u64)> = [
         ("documents", documents),
@@ -166,10 +179,7 @@ fn counts(ctx: &Context, graph: &Graph, documents: u64) -> OpResult<()> {
         ("duplicates", graph.triples.duplicates),
         ("self_loops", graph.triples.self_loops),
         ("mentioned_entities", graph.mentioned.len() as u64),
-        (
-            "documents_without_entity",
-            documents - with_entity.len() as u64,
-        ),
+        ("documents_without_entity", documents - with_entity),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
@@ -180,7 +190,10 @@ fn counts(ctx: &Context, graph: &Graph, documents: u64) -> OpResult<()> {
             EdgeKind::NamesTitle => "edges_mentions_the_title_of",
             EdgeKind::Next => "edges_next",
         };
-        let of = graph.edges.iter().filter(|e| e.kind == kind).count();
+        let of = match kind {
+            EdgeKind::MentionedIn => mentions,
+            _ => graph.edges.iter().filter(|e| e.kind == kind).count(),
+        };
         counts.push((name.to_owned(), of as u64));
     }
     write_counts(ctx, &counts)

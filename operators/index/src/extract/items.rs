@@ -12,7 +12,7 @@ use gfm_pipe_api::{Context, ErrorKind, OpError, OpResult};
 use super::{Document, Extracted, Fact, Mention, Part, one_line};
 
 /// From a document to what it says.
-const EXTRACT: ItemFunction = ItemFunction {
+pub(super) const EXTRACT: ItemFunction = ItemFunction {
     name: "extract",
     version: 1,
 };
@@ -40,7 +40,7 @@ impl<'a> ExtractedItems<'a> {
         documents: &[Document<'_>],
         extract: impl FnOnce(&[Document<'_>]) -> OpResult<Vec<Extracted>>,
     ) -> OpResult<Vec<Extracted>> {
-        let parts: Vec<[&str; 2]> = documents.iter().map(|d| [d.title, d.text]).collect();
+        let parts: Vec<[&str; 2]> = documents.iter().map(parts).collect();
         let items: Vec<Item<'_>> = parts
             .iter()
             .map(|parts| Item {
@@ -69,6 +69,11 @@ impl<'a> ExtractedItems<'a> {
     }
 }
 
+/// What the result of a document depends on besides the extractor.
+pub(super) fn parts<'a>(document: &Document<'a>) -> [&'a str; 2] {
+    [document.title, document.text]
+}
+
 /// A text and its range. The text is omitted where it equals the words of the range.
 type StoredPart = (Option<String>, Option<(usize, usize)>);
 /// Sentences, mentions with their labels, facts.
@@ -78,7 +83,8 @@ type Stored = (
     Vec<[StoredPart; 3]>,
 );
 
-fn encode(text: &str, found: &Extracted) -> OpResult<Vec<u8>> {
+/// Encodes an entry: JSON in one line.
+pub(super) fn encode(text: &str, found: &Extracted) -> OpResult<Vec<u8>> {
     let part = |words: &str, range: Option<&Range<usize>>| -> StoredPart {
         let said = range.map(|r| one_line(&text[r.clone()]));
         let other = (said.as_deref() != Some(words)).then(|| words.to_owned());
@@ -100,7 +106,7 @@ fn encode(text: &str, found: &Extracted) -> OpResult<Vec<u8>> {
 }
 
 /// Decodes an entry. `None` where it does not fit this text.
-fn decode(text: &str, bytes: &[u8]) -> Option<Extracted> {
+pub(super) fn decode(text: &str, bytes: &[u8]) -> Option<Extracted> {
     let (sentences, mentions, facts): Stored = serde_json::from_slice(bytes).ok()?;
     let range = |(start, end): (usize, usize)| text.get(start..end).map(|_| start..end);
     let part = |(words, place): StoredPart| {

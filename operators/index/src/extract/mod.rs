@@ -1,8 +1,9 @@
 //! Extracts sentences, mentions and facts from texts.
 //!
 //! Each extractor is a file. It takes a document's title and text, and returns ranges of the text
-//! ([`Extracted`]). The result depends on nothing else, so each document is an item (`items`). A
-//! language model is asked about all documents at once instead (`llm`), and its answers are items.
+//! ([`Extracted`]). The result depends on nothing else, so each document is an item (`items`), and
+//! ranks share the documents (`shares`). A language model is asked about all documents at once
+//! instead (`llm`), and its answers are items.
 //! Where documents name each other is found in a separate pass (`gazetteer`).
 
 #[cfg(feature = "english")]
@@ -17,6 +18,8 @@ pub mod params;
 pub mod patterns;
 pub mod record;
 pub mod sentences;
+#[cfg(any(feature = "english", feature = "transformers"))]
+pub mod shares;
 #[cfg(feature = "transformers")]
 pub mod transformer;
 pub mod writer;

@@ -10,7 +10,7 @@ use super::{Document, Extracted, Mention, one_line, sentences};
 
 /// Number of documents that go through the model together. The model takes much longer than
 /// anything else, and results are kept after each such part.
-const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 64;
 
 /// An extractor that uses a model.
 pub struct Transformer<'a> {
@@ -36,21 +36,6 @@ impl<'a> Transformer<'a> {
     /// Identifies the extractor and its model.
     pub fn name(&self) -> String {
         format!("transformer {}", self.digest)
-    }
-
-    /// Calls `each` with parts of the documents of limited size.
-    ///
-    /// # Errors
-    /// The errors of `each`.
-    pub fn in_parts<'d>(
-        documents: &[Document<'d>],
-        mut each: impl FnMut(&[Document<'d>]) -> OpResult<Vec<Extracted>>,
-    ) -> OpResult<Vec<Extracted>> {
-        let mut out = Vec::with_capacity(documents.len());
-        for part in documents.chunks(AT_ONCE) {
-            out.extend(each(part)?);
-        }
-        Ok(out)
     }
 
     /// Extracts from documents, in their order. The result for a document does not depend on the

@@ -15,9 +15,9 @@ use super::gazetteer::Gazetteer;
 use super::{Document, Extracted};
 use crate::rows::{Cell, Rows};
 
-/// Most documents that are extracted at once: their results are in memory together.
-const AT_ONCE: usize = 256;
-/// Bytes of text after which no more documents are added.
+/// Most documents that a rank extracts from at once: their results are in memory together.
+pub const AT_ONCE: usize = 256;
+/// Bytes of text after which a rank gets no more documents.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// The columns of a batch of documents.
@@ -43,10 +43,11 @@ impl Columns {
     }
 }
 
-/// The rows from `first` on that are extracted at once.
-fn some(texts: &StringArray, first: usize) -> Range<usize> {
+/// The rows from `first` on that this many ranks extract at once.
+fn some(texts: &StringArray, first: usize, ranks: usize) -> Range<usize> {
     let (mut behind, mut bytes) = (first, 0);
-    while behind < texts.len() && behind - first < AT_ONCE && bytes < BYTES_AT_ONCE {
+    let (most, most_bytes) = (AT_ONCE * ranks, BYTES_AT_ONCE * ranks);
+    while behind < texts.len() && behind - first < most && bytes < most_bytes {
         bytes += texts.value(behind).len();
         behind += 1;
     }
@@ -103,7 +104,7 @@ fn in_turn(
         while next < batch.num_rows() {
             ctx.check_cancelled()?;
             ctx.progress(done, total, table, what);
-            let rows = some(&columns.texts, next);
+            let rows = some(&columns.texts, next, ctx.ranks.size());
             next = rows.end;
             done += rows.len() as u64;
             each(columns.some(rows).collect())?;

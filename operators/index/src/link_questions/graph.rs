@@ -1,17 +1,37 @@
 //! The graph as the sources need it: names, document nodes, and which documents mention which
 //! nodes.
 
+use std::sync::Arc;
+
+use gfm_pipe_api::lists::Lists;
 use gfm_pipe_api::node_types::NodeTypes;
+use gfm_pipe_api::text_list::TextList;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
+use super::sentence_places::SentencePlaces;
 use crate::build_kg::read;
+
+/// Tables in memory that a retriever has for itself too.
+#[derive(Clone)]
+pub struct Shared {
+    /// Titles of documents, by id.
+    pub titles: Arc<TextList>,
+    /// Their texts.
+    pub texts: Arc<TextList>,
+    /// Names of nodes, by id.
+    pub names: Arc<TextList>,
+    /// Nodes linked to each document: see [`read_links`].
+    pub links: Arc<Lists>,
+    /// Where sentences are, if this is known already.
+    pub sentences: Option<Arc<SentencePlaces>>,
+}
 
 /// The graph as the sources need it.
 pub struct Graph {
     /// Names of nodes, by id.
-    pub names: Vec<String>,
+    pub names: Arc<TextList>,
     /// Titles of documents, by id.
-    pub titles: Vec<String>,
+    pub titles: Arc<TextList>,
     /// The first piece of the same document; the document itself where it is whole.
     pub parents: Vec<u32>,
     /// The node of each document, where documents are nodes.
@@ -21,7 +41,7 @@ pub struct Graph {
     /// Number of documents that mention a node; the pieces of a document count as one.
     frequency: Vec<u32>,
     /// Nodes linked to each document.
-    links: Vec<Vec<u32>>,
+    links: Arc<Lists>,
 }
 
 impl Graph {
@@ -30,9 +50,23 @@ impl Graph {
     /// # Errors
     /// When the tables do not belong together.
     pub fn read(ctx: &Context) -> OpResult<Graph> {
-        let names = ctx.input("entities")?.texts()?;
-        let documents = ctx.input("documents")?;
-        let titles = read::titles(ctx, documents)?;
+        let names = ctx.input("entities")?.text_list()?;
+        let titles = read::titles(ctx, ctx.input("documents")?)?;
+        let links = read_links(ctx, titles.len(), names.len())?;
+        let titles = titles.iter().collect();
+        Self::of(ctx, Arc::new(names), Arc::new(titles), Arc::new(links))
+    }
+
+    /// Reads what is not in memory yet.
+    ///
+    /// # Errors
+    /// When the tables do not belong together.
+    pub fn of(
+        ctx: &Context,
+        names: Arc<TextList>,
+        titles: Arc<TextList>,
+        links: Arc<Lists>,
+    ) -> OpResult<Graph> {
         let count = titles.len() as u32;
         let parents = match ctx.input_opt("sources") {
             Some(sources) => read::parents(ctx, sources, count)?,
@@ -42,15 +76,15 @@ impl Graph {
             passages: vec![None; titles.len()],
             is_passage: vec![false; names.len()],
             frequency: vec![0; names.len()],
-            links: vec![Vec::new(); titles.len()],
             names,
             titles,
             parents,
+            links,
         };
         if let Some(nodes) = ctx.input_opt("nodes") {
             graph.nodes(nodes)?;
         }
-        graph.links(ctx.input("links")?)?;
+        graph.count_documents();
         Ok(graph)
     }
 
@@ -65,20 +99,7 @@ impl Graph {
         Ok(())
     }
 
-    fn links(&mut self, links: &Artifact) -> OpResult<()> {
-        let table = links.read("links")?;
-        let (documents, nodes) = (
-            columns::u32s(&table, "document")?,
-            columns::u32s(&table, "entity")?,
-        );
-        let pairs = documents.values().iter().zip(nodes.values());
-        for (row, (document, node)) in pairs.enumerate() {
-            let of = self.links.get_mut(*document as usize);
-            match of {
-                Some(of) if (*node as usize) < self.names.len() => of.push(*node),
-                _ => return Err(stray(links, "links", row)),
-            }
-        }
+    fn count_documents(&mut self) {
         // Pieces of a document are consecutive.
         let mut last = vec![u32::MAX; self.names.len()];
         for (of, parent) in self.links.iter().zip(&self.parents) {
@@ -90,7 +111,6 @@ impl Graph {
                 }
             }
         }
-        Ok(())
     }
 
     /// Checks that a node of a table exists.
@@ -126,7 +146,7 @@ impl Graph {
         if let Some(passage) = self.passages[document as usize] {
             return vec![(passage, 1.0)];
         }
-        let links = self.links[document as usize].iter();
+        let links = self.links.of(document as usize).iter();
         let shares: Vec<(u32, f64)> = links.map(|n| (*n, self.specificity(*n))).collect();
         let sum: f64 = shares.iter().map(|s| s.1).sum();
         shares.into_iter().map(|(n, s)| (n, s / sum)).collect()
@@ -139,11 +159,33 @@ impl Graph {
             let parent = self.parents[*document as usize];
             let pieces = (*document as usize..self.parents.len())
                 .take_while(|piece| self.parents[*piece] == parent);
-            out.extend(pieces.flat_map(|piece| self.links[piece].iter().copied()));
+            out.extend(pieces.flat_map(|piece| self.links.of(piece).iter().copied()));
         }
         out.sort_unstable();
         out.dedup();
         out
+    }
+}
+
+/// Reads which nodes each document mentions, in the order of the table.
+///
+/// # Errors
+/// When a row names a document or node that does not exist.
+pub fn read_links(ctx: &Context, documents: usize, nodes: usize) -> OpResult<Lists> {
+    let links = ctx.input("links")?;
+    let rows = links.rows("links")?;
+    let (mut of, mut linked) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    for batch in links.batches("links")? {
+        let batch = batch?;
+        of.extend_from_slice(columns::u32s(&batch, "document")?.values());
+        linked.extend_from_slice(columns::u32s(&batch, "entity")?.values());
+    }
+    let pairs = of.iter().copied().zip(linked.iter().copied());
+    let exists =
+        |(document, node): (u32, u32)| (document as usize) < documents && (node as usize) < nodes;
+    match pairs.clone().position(|pair| !exists(pair)) {
+        Some(row) => Err(stray(links, "links", row)),
+        None => Ok(Lists::grouped(documents, pairs)),
     }
 }
 

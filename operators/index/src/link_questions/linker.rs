@@ -4,17 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gfm_pipe_api::bm25::Bm25;
-use gfm_pipe_api::points::Points;
+use gfm_pipe_api::vector_table::VectorTable;
 use gfm_pipe_api::{Context, OpResult};
 
-use super::graph::Graph;
+use super::graph::{Graph, Shared};
 use super::linking::{Linking, connected};
 use super::loaded::{Load, Loaded};
 use super::named::Names;
 use super::nearest::Vectors;
 use super::params::LinkParams;
 use super::similar::Texts;
-use super::words;
 use crate::extract::sentences::sentences;
 
 /// The sources of starts in memory. It gives the same starts as the operator `link-questions` with
@@ -56,32 +55,35 @@ pub struct Encoder<'a> {
 const TEXTS: [Texts; 3] = [Texts::Facts, Texts::Sentences, Texts::Documents];
 
 impl Linker {
-    /// Loads what is connected to the stage. Facts, sentences and embeddings of documents are only
-    /// loaded if `embedded`: whether questions will have embeddings.
+    /// Loads what is connected to the stage and is not in memory yet. Facts, sentences and
+    /// embeddings of documents are only loaded if `embedded`: whether questions will have
+    /// embeddings.
     ///
     /// # Errors
     /// When tables do not belong together.
-    pub fn read(params: LinkParams, ctx: &Context, embedded: bool, load: Load) -> OpResult<Linker> {
-        let graph = Graph::read(ctx)?;
+    pub fn read(
+        params: LinkParams,
+        ctx: &Context,
+        shared: &Shared,
+        embedded: bool,
+        load: Load,
+    ) -> OpResult<Linker> {
+        let graph = Graph::of(
+            ctx,
+            Arc::clone(&shared.names),
+            Arc::clone(&shared.titles),
+            Arc::clone(&shared.links),
+        )?;
+        let documents = shared.titles.iter().zip(shared.texts.iter());
         let has = TEXTS.map(|texts| embedded && connected(ctx, texts));
         Ok(Linker {
             names: Names::read(ctx, &graph, params.weights.partial > 0.0)?,
-            words: Arc::new(words::index(ctx, &graph)?),
-            loaded: Loaded::read(ctx, &graph, load, |texts| has[place(texts)])?,
+            words: Arc::new(Bm25::new(documents)),
+            loaded: Loaded::read(ctx, (&graph, shared), load, |texts| has[place(texts)])?,
             params,
             graph,
             has,
         })
-    }
-
-    /// Titles of documents, by id.
-    pub fn titles(&self) -> &[String] {
-        &self.graph.titles
-    }
-
-    /// Names of nodes, by id.
-    pub fn names(&self) -> &[String] {
-        &self.graph.names
     }
 
     /// The starts of each question, by source, the heaviest first. `embeddings` are row-major
@@ -127,8 +129,8 @@ impl Linker {
 
     /// The vectors of facts, sentences or documents, if these are connected. With [`Load::Check`],
     /// there are none in it.
-    pub fn points(&self, of: Texts) -> Option<Arc<Points>> {
-        self.loaded.known(of).map(|of| Arc::clone(of.points()))
+    pub fn vectors(&self, of: Texts) -> Option<Arc<VectorTable>> {
+        self.loaded.known(of).map(|of| Arc::clone(of.table()))
     }
 
     /// Whether the sentences of documents are known, with their embeddings.

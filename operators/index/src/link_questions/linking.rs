@@ -49,9 +49,9 @@ impl Linking<'_> {
     ///
     /// # Errors
     /// When the documents cannot be read.
-    pub fn words(params: &LinkParams, ctx: &Context, graph: &Graph) -> OpResult<Option<Bm25>> {
+    pub fn words(params: &LinkParams, ctx: &Context) -> OpResult<Option<Bm25>> {
         let wanted = params.weights.word > 0.0 || params.weights.partial > 0.0;
-        wanted.then(|| words::index(ctx, graph)).transpose()
+        wanted.then(|| words::index(ctx)).transpose()
     }
 
     /// The starts of all sources that have a weight and are connected. `similar_names` may add

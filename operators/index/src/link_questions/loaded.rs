@@ -1,15 +1,21 @@
 //! Rows of tables in memory, for questions that are asked one after another.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use ahash::{AHashMap, AHashSet};
-use gfm_pipe_api::artifact::check_made_from;
-use gfm_pipe_api::points::dot;
+use ahash::AHashSet;
+use gfm_pipe_api::artifact::TextsDigest;
+use gfm_pipe_api::lists::{self, Lists};
+use gfm_pipe_api::names::Names;
+use gfm_pipe_api::text_list::TextList;
+use gfm_pipe_api::vector_table::Query;
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
 
-use super::graph::Graph;
+use super::graph::{Graph, Shared};
 use super::named::each_label;
-use super::nearest::{Near, Vectors};
+use super::nearest::{Embedded, KnownVectors, Near, Vectors};
+use super::sentence_places::SentencePlaces;
+use super::sentence_texts::SentenceTexts;
 use super::similar::{Lookup, NodesOf, TextOf, Texts};
 
 /// How much is read.
@@ -26,64 +32,27 @@ pub enum Load {
 pub struct Loaded {
     facts: Option<Facts>,
     sentences: Option<Sentences>,
-    documents: Option<Vectors>,
+    documents: Option<KnownVectors>,
 }
 
 struct Facts {
-    vectors: Vectors,
-    texts: Vec<String>,
+    vectors: KnownVectors,
+    texts: TextList,
     /// The distinct heads and tails of the triples of each fact.
     ends: Lists,
 }
 
 struct Sentences {
-    vectors: Vectors,
-    texts: Vec<String>,
+    vectors: KnownVectors,
+    texts: SentenceTexts,
     /// The distinct entities that each sentence mentions.
     mentioned: Lists,
-    /// The document of each sentence, ascending.
-    documents: Vec<u32>,
-    /// The sentence's range in the document's text.
-    ranges: Vec<Range<usize>>,
 }
 
-/// A list of nodes for each row.
-struct Lists {
-    offsets: Vec<usize>,
-    nodes: Vec<u32>,
-}
-
-impl Lists {
-    /// Lists of the distinct nodes of each row, in the order of the pairs.
-    fn new(rows: usize, mut pairs: Vec<(u64, u32)>) -> Self {
-        pairs.sort_by_key(|pair| pair.0);
-        let mut out = Lists {
-            offsets: vec![0],
-            nodes: Vec::with_capacity(pairs.len()),
-        };
-        let mut pairs = pairs.into_iter().peekable();
-        for row in 0..rows as u64 {
-            let first = out.nodes.len();
-            while let Some((_, node)) = pairs.next_if(|pair| pair.0 == row) {
-                if !out.nodes[first..].contains(&node) {
-                    out.nodes.push(node);
-                }
-            }
-            out.offsets.push(out.nodes.len());
-        }
-        out
-    }
-
-    fn of(&self, row: u64) -> &[u32] {
-        let row = row as usize;
-        &self.nodes[self.offsets[row]..self.offsets[row + 1]]
-    }
-
-    fn of_rows(&self, rows: &AHashSet<u64>) -> NodesOf {
-        rows.iter()
-            .map(|row| (*row, self.of(*row).to_vec()))
-            .collect()
-    }
+fn of_rows(lists: &Lists, rows: &AHashSet<u64>) -> NodesOf {
+    let rows = rows.iter();
+    rows.map(|row| (*row, lists.of(*row as usize).to_vec()))
+        .collect()
 }
 
 impl Loaded {
@@ -93,22 +62,26 @@ impl Loaded {
     /// When tables do not belong together.
     pub fn read(
         ctx: &Context,
-        graph: &Graph,
+        (graph, shared): (&Graph, &Shared),
         load: Load,
         wants: impl Fn(Texts) -> bool,
     ) -> OpResult<Loaded> {
         let facts = wants(Texts::Facts).then(|| Facts::read(ctx, graph, load));
-        let sentences = wants(Texts::Sentences).then(|| Sentences::read(ctx, graph, load));
-        let documents = wants(Texts::Documents).then(|| vectors(ctx, Texts::Documents, load));
+        let sentences = wants(Texts::Sentences).then(|| Sentences::read(ctx, graph, shared, load));
+        let documents = wants(Texts::Documents).then(|| {
+            let of = Texts::Documents.embedded(ctx)?;
+            checked(of, &mut |_| {})?;
+            vectors(of, load)
+        });
         Ok(Loaded {
             facts: facts.transpose()?,
             sentences: sentences.transpose()?,
-            documents: documents.transpose()?.map(|(vectors, _)| vectors),
+            documents: documents.transpose()?,
         })
     }
 
     /// The vectors of a table, if it was loaded.
-    pub fn known(&self, of: Texts) -> Option<&Vectors> {
+    pub fn known(&self, of: Texts) -> Option<&KnownVectors> {
         match of {
             Texts::Facts => self.facts.as_ref().map(|f| &f.vectors),
             Texts::Sentences => self.sentences.as_ref().map(|s| &s.vectors),
@@ -116,7 +89,7 @@ impl Loaded {
         }
     }
 
-    fn vectors(&self, of: Texts) -> OpResult<&Vectors> {
+    fn vectors(&self, of: Texts) -> OpResult<&KnownVectors> {
         self.known(of)
             .ok_or_else(|| OpError::internal("a table was asked for that was not loaded"))
     }
@@ -125,12 +98,20 @@ impl Loaded {
     /// document, and its range in the document's text. `None` where there is none.
     pub fn best_sentence(&self, of: Range<u32>, question: &Vectors) -> Option<(u32, Range<usize>)> {
         let sentences = self.sentences.as_ref()?;
-        let from = sentences.documents.partition_point(|d| *d < of.start);
-        let to = sentences.documents.partition_point(|d| *d < of.end);
-        let question = question.points().row(0);
-        let cosine = |row: &usize| dot(question, sentences.vectors.points().row(*row));
-        let best = (from..to).max_by(|a, b| cosine(a).total_cmp(&cosine(b)).then(b.cmp(a)))?;
-        Some((sentences.documents[best], sentences.ranges[best].clone()))
+        let places = &sentences.texts.places;
+        let rows = places.rows(of);
+        let question = Query::new(question.points().row(0));
+        let mut best: Option<(f64, usize)> = None;
+        sentences
+            .vectors
+            .table()
+            .dots(&question, rows, |row, cosine| {
+                if best.is_none_or(|(most, _)| cosine > most) {
+                    best = Some((cosine, row));
+                }
+            });
+        let (_, best) = best?;
+        Some((places.document(best), places.range(best)))
     }
 }
 
@@ -140,13 +121,13 @@ impl Lookup for Loaded {
     }
 
     fn texts(&self, texts: Texts, rows: &AHashSet<u64>) -> OpResult<TextOf> {
-        let all = match texts {
-            Texts::Facts => self.facts.as_ref().map(|f| &f.texts),
-            Texts::Sentences => self.sentences.as_ref().map(|s| &s.texts),
+        let text = |row: usize| match texts {
+            Texts::Facts => self.facts.as_ref()?.texts.get(row).map(str::to_owned),
+            Texts::Sentences => self.sentences.as_ref()?.texts.get(row),
             Texts::Documents => None,
         };
         let rows = rows.iter();
-        let texts = rows.filter_map(|row| Some((*row, all?.get(*row as usize)?.clone())));
+        let texts = rows.filter_map(|row| Some((*row, text(*row as usize)?)));
         Ok(texts.collect())
     }
 
@@ -154,125 +135,132 @@ impl Lookup for Loaded {
         Ok(self
             .facts
             .as_ref()
-            .map(|f| f.ends.of_rows(facts))
+            .map(|f| of_rows(&f.ends, facts))
             .unwrap_or_default())
     }
 
     fn mentioned(&self, sentences: &AHashSet<u64>) -> OpResult<NodesOf> {
         let known = self.sentences.as_ref();
         Ok(known
-            .map(|s| s.mentioned.of_rows(sentences))
+            .map(|s| of_rows(&s.mentioned, sentences))
             .unwrap_or_default())
     }
 }
 
-/// Reads texts and their vectors.
-fn vectors(ctx: &Context, of: Texts, load: Load) -> OpResult<(Vectors, Vec<String>)> {
-    let embedded = of.embedded(ctx)?;
-    let texts = embedded.texts.texts()?;
-    check_made_from(embedded.embeddings, &texts, &embedded.texts.name)?;
-    let vectors = match load {
-        Load::All => Vectors::read(embedded)?,
-        Load::Check => Vectors::unread(embedded)?,
-    };
-    Ok((vectors, texts))
+/// Calls `each` with the texts of a table, and checks that its embeddings were made from them.
+fn checked(of: Embedded<'_>, each: &mut dyn FnMut(&str)) -> OpResult<()> {
+    let mut digest = TextsDigest::default();
+    of.texts.each_text(&mut |text| {
+        digest.add(text);
+        each(text);
+        Ok(())
+    })?;
+    digest.check(of.embeddings, &of.texts.name)
+}
+
+fn vectors(of: Embedded<'_>, load: Load) -> OpResult<KnownVectors> {
+    match load {
+        Load::All => KnownVectors::read(of),
+        Load::Check => KnownVectors::unread(of),
+    }
 }
 
 impl Facts {
     fn read(ctx: &Context, graph: &Graph, load: Load) -> OpResult<Self> {
-        let (vectors, texts) = vectors(ctx, Texts::Facts, load)?;
-        let mut of_triple: Vec<(u64, u64)> = Vec::new();
-        for batch in ctx.input("evidence")?.batches("evidence")? {
-            let batch = batch?;
-            let (triples, facts) = (
-                columns::u64s(&batch, "triple")?,
-                columns::u64s(&batch, "fact")?,
-            );
-            of_triple.extend(
-                triples
-                    .values()
-                    .iter()
-                    .copied()
-                    .zip(facts.values().iter().copied()),
-            );
-        }
-        of_triple.sort_by_key(|pair| pair.0);
-        let mut of_triple = of_triple.into_iter().peekable();
-        let (mut ends, mut row) = (Vec::new(), 0);
-        let triples = ctx.input("triples")?;
-        for batch in triples.batches("triples")? {
-            let batch = batch?;
-            let (heads, tails) = (
-                columns::u32s(&batch, "head")?,
-                columns::u32s(&batch, "tail")?,
-            );
-            for (head, tail) in heads.values().iter().zip(tails.values()) {
-                while let Some((_, fact)) = of_triple.next_if(|pair| pair.0 == row) {
-                    for node in [*head, *tail] {
-                        graph.check(node, triples)?;
-                        ends.push((fact, node));
-                    }
-                }
-                row += 1;
-            }
-        }
+        let embedded = Texts::Facts.embedded(ctx)?;
+        let mut texts = TextList::new();
+        checked(embedded, &mut |text| texts.push(text))?;
+        texts.shrink();
+        let ends = ends(ctx, graph, texts.len())?;
         Ok(Facts {
-            ends: Lists::new(texts.len(), ends),
-            vectors,
+            vectors: vectors(embedded, load)?,
             texts,
+            ends,
         })
     }
 }
 
-impl Sentences {
-    fn read(ctx: &Context, graph: &Graph, load: Load) -> OpResult<Self> {
-        let (vectors, texts) = vectors(ctx, Texts::Sentences, load)?;
-        let (mut documents, mut ranges) = (Vec::new(), Vec::new());
-        let mut rows: AHashMap<(u32, u32), u64> = AHashMap::new();
-        for batch in ctx.input("sentences")?.batches("sentences")? {
-            let batch = batch?;
-            let of = columns::u32s(&batch, "document")?;
-            let numbers = columns::u32s(&batch, "sentence")?;
-            let (starts, ends) = (
-                columns::u64s(&batch, "start")?,
-                columns::u64s(&batch, "end")?,
-            );
-            for i in 0..batch.num_rows() {
-                rows.insert((of.value(i), numbers.value(i)), documents.len() as u64);
-                documents.push(of.value(i));
-                ranges.push(starts.value(i) as usize..ends.value(i) as usize);
-            }
-        }
-        let labels = ctx.input("labels")?;
-        let mut forms: AHashMap<String, Vec<u32>> = AHashMap::new();
-        each_label(ctx, graph, labels, &mut |node, label| {
-            forms.entry(label.to_owned()).or_default().push(node);
-        })?;
-        let mut mentioned = Vec::new();
-        for batch in ctx.input("mentions")?.batches("mentions")? {
-            let batch = batch?;
-            ctx.check_cancelled()?;
-            let of = columns::u32s(&batch, "document")?;
-            let (numbers, words) = (
-                columns::u32s(&batch, "sentence")?,
-                columns::text(&batch, "text")?,
-            );
-            for ((document, number), text) in of.values().iter().zip(numbers).zip(words) {
-                let row = number.and_then(|number| rows.get(&(*document, number)));
-                let nodes = text.and_then(|text| forms.get(text.trim()));
-                if let (Some(row), Some(nodes)) = (row, nodes) {
-                    mentioned.extend(nodes.iter().map(|node| (*row, *node)));
+/// The distinct heads and tails of the triples of each fact.
+fn ends(ctx: &Context, graph: &Graph, facts: usize) -> OpResult<Lists> {
+    let evidence = ctx.input("evidence")?;
+    let mut of_triple: Vec<(u32, u32)> = Vec::with_capacity(evidence.rows("evidence")?);
+    for batch in evidence.batches("evidence")? {
+        let batch = batch?;
+        let rows = columns::u64s(&batch, "triple")?.values().iter();
+        // Rows of tables are counted with 32 bits.
+        let pairs = rows.zip(columns::u64s(&batch, "fact")?.values());
+        let pairs = pairs.map(|(row, fact)| (u32::try_from(*row), u32::try_from(*fact)));
+        of_triple.extend(pairs.filter_map(|(row, fact)| Some((row.ok()?, fact.ok()?))));
+    }
+    of_triple.sort_by_key(|pair| pair.0);
+    let mut of_triple = of_triple.into_iter().peekable();
+    let (mut pairs, mut row) = (Vec::new(), 0);
+    let triples = ctx.input("triples")?;
+    for batch in triples.batches_of("triples", &["head", "tail"])? {
+        let batch = batch?;
+        let heads = columns::u32s(&batch, "head")?.values().iter();
+        for (head, tail) in heads.zip(columns::u32s(&batch, "tail")?.values()) {
+            while let Some((_, fact)) = of_triple.next_if(|pair| pair.0 == row) {
+                for node in [*head, *tail] {
+                    graph.check(node, triples)?;
+                    pairs.push((fact, node));
                 }
             }
+            row += 1;
         }
-        // The nodes of a sentence are ascending.
-        mentioned.sort_unstable();
+    }
+    pairs.retain(|(fact, _)| (*fact as usize) < facts);
+    let mut ends = Lists::grouped(facts, pairs.into_iter());
+    ends.retain(lists::distinct);
+    Ok(ends)
+}
+
+impl Sentences {
+    fn read(ctx: &Context, graph: &Graph, shared: &Shared, load: Load) -> OpResult<Self> {
+        let embedded = Texts::Sentences.embedded(ctx)?;
+        let (titles, documents) = (Arc::clone(&shared.titles), Arc::clone(&shared.texts));
+        let places = match &shared.sentences {
+            Some(places) => Arc::clone(places),
+            None => Arc::new(SentencePlaces::read(embedded.texts, titles.len())?),
+        };
+        let mut texts = SentenceTexts::new(titles, documents, places);
+        checked(embedded, &mut |text| texts.push(text))?;
+        let mentioned = mentioned(ctx, graph, &texts.places)?;
         Ok(Sentences {
-            mentioned: Lists::new(texts.len(), mentioned),
-            vectors,
+            vectors: vectors(embedded, load)?,
             texts,
-            documents,
-            ranges,
+            mentioned,
         })
     }
+}
+
+/// The distinct entities that each sentence mentions, ascending.
+fn mentioned(ctx: &Context, graph: &Graph, places: &SentencePlaces) -> OpResult<Lists> {
+    let (mut forms, mut written_as) = (Names::new(u32::MAX), Vec::new());
+    each_label(ctx, graph, ctx.input("labels")?, &mut |node, label| {
+        written_as.extend(forms.intern(label).map(|form| (form, node)));
+    })?;
+    let nodes = Lists::grouped(forms.len() as usize, written_as.into_iter());
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let mentions = ctx.input("mentions")?;
+    for batch in mentions.batches_of("mentions", &["document", "sentence", "text"])? {
+        let batch = batch?;
+        ctx.check_cancelled()?;
+        let of = columns::u32s(&batch, "document")?;
+        let (numbers, words) = (
+            columns::u32s(&batch, "sentence")?,
+            columns::text(&batch, "text")?,
+        );
+        for ((document, number), text) in of.values().iter().zip(numbers).zip(words) {
+            let row = number.and_then(|number| places.row(*document, number));
+            let form = text.and_then(|text| forms.find(text.trim()));
+            if let (Some(row), Some(form)) = (row, form) {
+                let nodes = nodes.of(form as usize).iter();
+                pairs.extend(nodes.map(|node| (row as u32, *node)));
+            }
+        }
+    }
+    let mut out = Lists::grouped(places.len(), pairs.into_iter());
+    out.retain(lists::sorted);
+    Ok(out)
 }

@@ -10,7 +10,8 @@
 //! `linking` asks all sources, for the operator and for [`Linker`], which links questions that are
 //! asked one after another. `question_set` has the questions of the operator, `graph` the graph as
 //! the sources need it, `phrases` finds names in a text, and `nearest` finds the most similar
-//! vectors. `streamed` and `loaded` are two ways to rows of tables: from files and in memory.
+//! vectors. `streamed` and `loaded` are two ways to rows of tables: from files and in memory, where
+//! `sentence_places` and `sentence_texts` have the sentences.
 
 mod filter;
 mod graph;
@@ -24,15 +25,19 @@ mod params;
 mod partial;
 mod phrases;
 mod question_set;
+mod sentence_places;
+mod sentence_texts;
 mod similar;
 mod streamed;
 mod words;
 mod write;
 
+pub use graph::{Shared, read_links};
 pub use linker::{Encoder, LinkedStart, Linker, sentences_of};
 pub use loaded::Load;
 pub use operator::LinkQuestions;
 pub use params::{Filter, FilterPrompts, LinkParams, LinkQuestionsParams};
+pub use sentence_places::SentencePlaces;
 pub use similar::Texts;
 
 /// A node that a source finds for a question.

@@ -9,7 +9,7 @@ use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 use super::graph::Graph;
 use super::nearest::{Embedded, Vectors};
 use super::partial;
-use super::phrases::Phrases;
+use super::phrases::{self, Phrases};
 use super::question_set::QuestionSet;
 use super::{Found, Start};
 use crate::extract::gazetteer::{self, MAX_DOCUMENTS};
@@ -34,8 +34,8 @@ impl Names {
     /// # Errors
     /// When the inputs do not belong together.
     pub fn read(ctx: &Context, graph: &Graph, wants_partial: bool) -> OpResult<Names> {
-        let mut titles = Phrases::default();
-        for (document, title) in (0..).zip(&graph.titles) {
+        let mut titles = phrases::Builder::default();
+        for (document, title) in (0..).zip(graph.titles.iter()) {
             // The first piece represents a document in pieces.
             if graph.parents[document as usize] == document {
                 for alias in gazetteer::aliases(title) {
@@ -43,9 +43,8 @@ impl Names {
                 }
             }
         }
-        titles.drop_shared(MAX_DOCUMENTS);
-        let mut entities = Phrases::default();
-        let mut partial = wants_partial.then(partial::Words::default);
+        let mut entities = phrases::Builder::default();
+        let mut partial = wants_partial.then(partial::Builder::default);
         each_form(ctx, graph, &mut |node, form| {
             entities.add(form, node);
             if let Some(partial) = &mut partial {
@@ -53,9 +52,9 @@ impl Names {
             }
         })?;
         Ok(Names {
-            titles,
-            entities,
-            partial,
+            titles: titles.finish(MAX_DOCUMENTS),
+            entities: entities.finish(usize::MAX),
+            partial: partial.map(partial::Builder::finish),
         })
     }
 }
@@ -166,7 +165,7 @@ pub fn add_similar(
 /// Calls `each` with the written forms of entities, or with their names where no forms are known.
 fn each_form(ctx: &Context, graph: &Graph, each: &mut dyn FnMut(u32, &str)) -> OpResult<()> {
     let Some(labels) = ctx.input_opt("labels") else {
-        for (node, name) in (0..).zip(&graph.names) {
+        for (node, name) in (0..).zip(graph.names.iter()) {
             if graph.is_entity(node) {
                 each(node, name);
             }

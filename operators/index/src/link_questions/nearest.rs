@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::artifact::check_made_from_texts_of;
 use gfm_pipe_api::points::Points;
+use gfm_pipe_api::vector_table::{Keep, VectorTable};
 use gfm_pipe_api::{Artifact, Cancel, Context, OpError, OpResult, columns};
 use rayon::prelude::*;
 
+use crate::near::in_table::nearest_in;
 pub use crate::near::nearest::Near;
-use crate::near::nearest::{Allowed, any, nearest, nearest_first, nearest_of};
+use crate::near::nearest::{Allowed, nearest_first};
 
 /// Number of rows that a thread compares at once.
 const ROWS: usize = 4096;
@@ -25,13 +27,54 @@ pub struct Embedded<'a> {
     pub embeddings: &'a Artifact,
 }
 
-/// Vectors of texts, and the encoder that made them.
+/// Vectors of questions or of names in them, and the encoder that made them.
 pub struct Vectors {
-    points: Arc<Points>,
+    points: Points,
     /// Name and digest of the encoder.
     encoder: (String, String),
     /// Name of the artifact with the texts, for messages.
     texts: String,
+}
+
+/// The vectors of a table that others are compared with, and the encoder that made them.
+pub struct KnownVectors {
+    table: Arc<VectorTable>,
+    /// Name and digest of the encoder.
+    encoder: (String, String),
+    /// Name of the artifact with the texts, for messages.
+    texts: String,
+}
+
+impl KnownVectors {
+    /// Reads the vectors of a table. It is not checked that they were made from the texts.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(of: Embedded<'_>) -> OpResult<Self> {
+        let table = VectorTable::read(of.embeddings)?;
+        Self::of(of, table)
+    }
+
+    /// Stands for the vectors of a table, without reading them: there are none to compare with.
+    ///
+    /// # Errors
+    /// When the table does not tell its encoder.
+    pub fn unread(of: Embedded<'_>) -> OpResult<Self> {
+        Self::of(of, VectorTable::new(Keep::Exact, 0))
+    }
+
+    fn of(of: Embedded<'_>, table: VectorTable) -> OpResult<Self> {
+        Ok(KnownVectors {
+            table: Arc::new(table),
+            encoder: encoder(of.embeddings)?,
+            texts: of.texts.name.clone(),
+        })
+    }
+
+    /// The vectors.
+    pub fn table(&self) -> &Arc<VectorTable> {
+        &self.table
+    }
 }
 
 impl Vectors {
@@ -42,7 +85,7 @@ impl Vectors {
     pub fn joined(tables: &[Embedded<'_>]) -> OpResult<Vectors> {
         let mut all: Option<Vectors> = None;
         for Embedded { texts, embeddings } in tables.iter().copied() {
-            check_made_from(embeddings, &texts.texts()?, &texts.name)?;
+            check_made_from_texts_of(embeddings, texts)?;
             let (dim, values) = columns::vectors(&embeddings.read("vectors")?, "vector")?;
             // A table without rows does not tell the length of a vector.
             if values.is_empty() {
@@ -51,7 +94,7 @@ impl Vectors {
             match &mut all {
                 Some(all) => {
                     all.same_encoder(embeddings, texts, dim)?;
-                    Arc::make_mut(&mut all.points).extend(&values);
+                    all.points.extend(&values);
                 }
                 None => {
                     let encoder = encoder(embeddings)?;
@@ -70,38 +113,14 @@ impl Vectors {
         let mut points = Points::new(dim);
         points.extend(values);
         Vectors {
-            points: Arc::new(points),
+            points,
             encoder: (name.to_owned(), digest.to_owned()),
             texts: "the question".to_owned(),
         }
     }
 
-    /// Reads the vectors of a table. It is not checked that they were made from the texts.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn read(table: Embedded<'_>) -> OpResult<Vectors> {
-        Ok(Vectors {
-            points: Arc::new(Points::read(table.embeddings)?),
-            encoder: encoder(table.embeddings)?,
-            texts: table.texts.name.clone(),
-        })
-    }
-
-    /// Stands for the vectors of a table, without reading them: there are none to compare with.
-    ///
-    /// # Errors
-    /// When the table does not tell its encoder.
-    pub fn unread(table: Embedded<'_>) -> OpResult<Vectors> {
-        Ok(Vectors {
-            points: Arc::new(Points::new(0)),
-            encoder: encoder(table.embeddings)?,
-            texts: table.texts.name.clone(),
-        })
-    }
-
     /// The vectors, scaled to length one.
-    pub fn points(&self) -> &Arc<Points> {
+    pub fn points(&self) -> &Points {
         &self.points
     }
 
@@ -109,14 +128,15 @@ impl Vectors {
     ///
     /// # Errors
     /// When these are of another encoder.
-    pub fn nearest_of(&self, rows: &Vectors, k: usize) -> OpResult<Vec<Vec<Near>>> {
-        if rows.points.is_empty() {
+    pub fn nearest_of(&self, rows: &KnownVectors, k: usize) -> OpResult<Vec<Vec<Near>>> {
+        let table = &*rows.table;
+        if table.is_empty() {
             return Ok(vec![Vec::new(); self.points.len()]);
         }
-        if (&rows.encoder.1, rows.points.dim()) != (&self.encoder.1, self.points.dim()) {
-            return Err(self.other_encoder(&rows.texts, &rows.encoder.0, rows.points.dim()));
+        if (&rows.encoder.1, table.dim()) != (&self.encoder.1, self.points.dim()) {
+            return Err(self.other_encoder(&rows.texts, &rows.encoder.0, table.dim()));
         }
-        nearest(&Cancel::default(), &self.points, &rows.points, any(k))
+        nearest_in(&Cancel::default(), &self.points, table, k, &|_, _| true)
     }
 
     fn other_encoder(&self, texts: &str, encoder: &str, dim: usize) -> OpError {
@@ -150,7 +170,7 @@ impl Vectors {
         allowed: &Allowed<'_>,
     ) -> OpResult<Vec<Vec<Near>>> {
         let Embedded { texts, embeddings } = rows;
-        check_made_from(embeddings, &texts.texts()?, &texts.name)?;
+        check_made_from_texts_of(embeddings, texts)?;
         let mut best: Vec<Vec<Near>> = vec![Vec::new(); self.points.len()];
         if best.is_empty() {
             return Ok(best);
@@ -165,14 +185,16 @@ impl Vectors {
             if first == 0 {
                 self.same_encoder(embeddings, texts, dim)?;
             }
+            // As when the table is in memory, so that both find the same.
+            let keep = Keep::of(total as usize, dim);
             let parts = values.par_chunks(ROWS * dim).enumerate();
             let found: OpResult<Vec<_>> = parts
                 .map(|(part, values)| {
                     let from = first + (part * ROWS) as u32;
-                    let mut rows = Points::new(dim);
+                    let mut rows = VectorTable::new(keep, dim);
                     rows.extend(values);
                     let allowed = |i: usize, row: u32| allowed(i, from + row);
-                    let near = nearest_of(&ctx.cancel, &self.points, &rows, any(k), &allowed)?;
+                    let near = nearest_in(&ctx.cancel, &self.points, &rows, k, &allowed)?;
                     Ok((from, near))
                 })
                 .collect();

@@ -27,7 +27,7 @@ const DOCUMENTS: &str = "corpus_embeddings";
 impl Operator for LinkQuestions {
     type Params = LinkQuestionsParams;
     const NAME: &'static str = "link-questions";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is similar to it";
 
     fn schema() -> Schema {
@@ -215,7 +215,7 @@ impl Operator for LinkQuestions {
         let graph = Graph::read(ctx)?;
         let set = QuestionSet::read(ctx)?;
         let has = |texts| connected(ctx, texts);
-        let words = Linking::words(link, ctx, &graph)?;
+        let words = Linking::words(link, ctx)?;
         let filter = params.filter.map(|_| Filter::new(ctx, &params, &set.texts));
         let linking = Linking {
             params: link,

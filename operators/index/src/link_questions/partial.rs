@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use ahash::{AHashMap, AHashSet};
 use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::lists::Lists;
+use gfm_pipe_api::names::Names;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
@@ -24,12 +26,21 @@ const CLOSE: f64 = 0.8;
 const MOST: usize = 10;
 
 /// The words of names.
-#[derive(Default)]
 pub struct Words {
-    /// The names that have a word, ascending.
-    names: AHashMap<String, Vec<u32>>,
-    /// For each name: its entity, and the words in it, each once.
-    entities: Vec<(u32, Vec<String>)>,
+    words: Names,
+    /// The names that have each word, ascending.
+    names: Lists,
+    /// The entity of each name.
+    entities: Vec<u32>,
+    /// The words in each name, in alphabetical order, each once.
+    of_names: Lists,
+}
+
+/// Collects the words of names.
+pub struct Builder {
+    words: Names,
+    entities: Vec<u32>,
+    of_names: Lists,
 }
 
 /// The words of a text: runs of letters and digits, in lower case and without accents.
@@ -84,23 +95,54 @@ fn telling(question: &str, at: &Range<usize>) -> bool {
     like_name(question, at) || (word.chars().count() > 2 && !SAY_LITTLE.contains(&word))
 }
 
-impl Words {
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            words: Names::new(u32::MAX),
+            entities: Vec::new(),
+            of_names: Lists::default(),
+        }
+    }
+}
+
+impl Builder {
     /// Adds a name of an entity.
     pub fn add(&mut self, name: &str, entity: u32) {
-        let id = self.entities.len() as u32;
         let mut all: Vec<String> = words(name).into_iter().map(|(_, word)| word).collect();
         all.sort_unstable();
         all.dedup();
-        for word in &all {
-            self.names.entry(word.clone()).or_default().push(id);
-        }
-        self.entities.push((entity, all));
+        let ids = all.iter().filter_map(|word| self.words.intern(word));
+        self.of_names.push(ids);
+        self.entities.push(entity);
     }
 
+    /// The words of all names.
+    pub fn finish(mut self) -> Words {
+        self.words.shrink();
+        self.of_names.shrink();
+        self.entities.shrink_to_fit();
+        Words {
+            names: self.of_names.turned(self.words.len() as usize),
+            words: self.words,
+            entities: self.entities,
+            of_names: self.of_names,
+        }
+    }
+}
+
+impl Words {
     /// Number of names or documents that have a word, whichever is more.
     fn having(&self, word: &str, documents: &Bm25) -> usize {
-        let names = self.names.get(word).map_or(0, Vec::len);
+        let names = self
+            .words
+            .find(word)
+            .map_or(0, |id| self.names_with(id).len());
         names.max(documents.documents_with(word))
+    }
+
+    /// The names that have a word, ascending.
+    fn names_with(&self, word: u32) -> &[u32] {
+        self.names.of(word as usize)
     }
 
     fn all(&self, documents: &Bm25) -> f64 {
@@ -162,14 +204,16 @@ impl Words {
             free.contains(&word) && self.having(&word, documents) <= most
         };
         let found = free.iter().filter(|word| rare(word));
-        let found = found.filter_map(|word| self.names.get(word)).flatten();
+        let found = found.filter_map(|word| self.words.find(word));
+        let found = found.flat_map(|word| self.names_with(word));
         let candidates: AHashSet<u32> = found.copied().collect();
         // By entity: the best share of its names, and what the question has of that name.
         let mut best: AHashMap<u32, (f64, String)> = AHashMap::new();
         for name in candidates {
-            let (entity, words) = &self.entities[name as usize];
+            let entity = self.entities[name as usize];
             let (mut has, mut all, mut shown) = (0.0, 0.0, Vec::new());
-            for word in words {
+            for word in self.of_names.of(name as usize) {
+                let word = self.words.get(*word);
                 let rarity = self.rarity(word, documents);
                 all += rarity;
                 if let Some(range) = asked.get(word) {
@@ -184,7 +228,7 @@ impl Words {
             shown.sort_unstable_by_key(|range| range.start);
             let shown: Vec<&str> = shown.into_iter().map(|range| &question[range]).collect();
             let shown = shown.join(" ");
-            let of = best.entry(*entity).or_default();
+            let of = best.entry(entity).or_default();
             // The longer words of equal shares, so that the order of names does not matter.
             if (share, shown.as_str()) > (of.0, of.1.as_str()) {
                 *of = (share, shown);
@@ -242,10 +286,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn found(names: &[&str], question: &str, taken: &[Range<usize>]) -> Vec<String> {
-        let mut words = Words::default();
+        let mut words = Builder::default();
         for (id, name) in (0..).zip(names) {
             words.add(name, id);
         }
+        let words = words.finish();
         let texts = ["the money is", "it is an airport"].repeat(20);
         let documents = Bm25::new(texts.into_iter().map(|text| ("", text)));
         let found = words.find(question, taken, &documents).into_iter();

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use ahash::AHashMap;
+use gfm_pipe_api::lists::{self, Lists};
+use gfm_pipe_api::names::Names;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Most words of a name that can be found.
@@ -11,10 +12,21 @@ const MAX_WORDS: usize = 10;
 const GAP: char = '\u{1f}';
 
 /// Known names, with the ids of what they name.
-#[derive(Default)]
 pub struct Phrases {
-    ids: AHashMap<String, Vec<u32>>,
+    /// The names as [`key`] makes them.
+    keys: Names,
+    /// The ids of each key, ascending; none where it was dropped.
+    ids: Lists,
     longest: usize,
+}
+
+/// Collects known names.
+pub struct Builder {
+    keys: Names,
+    /// Pairs of a key and an id.
+    named: Vec<(u32, u32)>,
+    longest: usize,
+    key: String,
 }
 
 /// A known name in a question.
@@ -26,13 +38,13 @@ pub struct Phrase<'a> {
     pub ids: &'a [u32],
 }
 
-fn key<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    let mut out = String::new();
+/// Writes words in lower case, each behind a gap.
+fn key<'a>(words: impl Iterator<Item = &'a str>, out: &mut String) {
+    out.clear();
     for word in words {
         out.push(GAP);
         out.extend(word.chars().flat_map(char::to_lowercase));
     }
-    out
 }
 
 /// Whether words are written like a name: with a capital or a digit, or in a script without
@@ -43,25 +55,48 @@ pub fn is_name(words: &str) -> bool {
         .any(|c| c.is_numeric() || (c.is_alphabetic() && (!c.is_lowercase() || c.is_uppercase())))
 }
 
-impl Phrases {
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            keys: Names::new(u32::MAX),
+            named: Vec::new(),
+            longest: 0,
+            key: String::new(),
+        }
+    }
+}
+
+impl Builder {
     /// Adds a name for an id.
     pub fn add(&mut self, name: &str, id: u32) {
-        let words: Vec<&str> = name.unicode_words().collect();
-        if words.is_empty() || words.len() > MAX_WORDS {
+        let words = name.unicode_words().count();
+        if words == 0 || words > MAX_WORDS {
             return;
         }
-        self.longest = self.longest.max(words.len());
-        let ids = self.ids.entry(key(words.into_iter())).or_default();
-        if let Err(at) = ids.binary_search(&id) {
-            ids.insert(at, id);
+        self.longest = self.longest.max(words);
+        key(name.unicode_words(), &mut self.key);
+        if let Some(key) = self.keys.intern(&self.key) {
+            self.named.push((key, id));
         }
     }
 
-    /// Removes names of more than `most` things.
-    pub fn drop_shared(&mut self, most: usize) {
-        self.ids.retain(|_, ids| ids.len() <= most);
+    /// The names, without those of more than `most` things.
+    pub fn finish(mut self, most: usize) -> Phrases {
+        self.keys.shrink();
+        let mut ids = Lists::grouped(self.keys.len() as usize, self.named.into_iter());
+        ids.retain(|ids| match lists::sorted(ids) {
+            count if count > most => 0,
+            count => count,
+        });
+        Phrases {
+            keys: self.keys,
+            ids,
+            longest: self.longest,
+        }
     }
+}
 
+impl Phrases {
     /// Finds names in a question, from left to right, the longest each time.
     ///
     /// A name counts only where the question writes it like one, because most words are also the
@@ -72,14 +107,18 @@ impl Phrases {
         let words: Vec<(usize, &str)> = question.unicode_word_indices().collect();
         let typed = words.iter().skip(1).any(|(_, word)| is_name(word));
         let mut out = Vec::new();
-        let mut at = 0;
+        let (mut at, mut written) = (0, String::new());
         while at < words.len() {
             let longest = self.longest.min(words.len() - at);
             let found = (1..=longest).rev().find_map(|n| {
                 let phrase = &words[at..at + n];
                 let (last, word) = phrase[n - 1];
                 let range = phrase[0].0..last + word.len();
-                let ids = self.ids.get(&key(phrase.iter().map(|w| w.1)))?;
+                key(phrase.iter().map(|w| w.1), &mut written);
+                let ids = self.ids.of(self.keys.find(&written)? as usize);
+                if ids.is_empty() {
+                    return None;
+                }
                 let counts = !typed || (is_name(&question[range.clone()]) && (at > 0 || n > 1));
                 Some((n, counts.then_some(Phrase { range, ids })))
             });
@@ -101,10 +140,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn found(names: &[&str], question: &str) -> Vec<String> {
-        let mut phrases = Phrases::default();
+        let mut phrases = Builder::default();
         for (id, name) in (0..).zip(names) {
             phrases.add(name, id);
         }
+        let phrases = phrases.finish(usize::MAX);
         let all = phrases.find(question).into_iter();
         all.map(|p| format!("{} {:?}", &question[p.range], p.ids))
             .collect()
@@ -145,14 +185,18 @@ mod tests {
 
     #[test]
     fn names_of_many_things_are_forgotten() {
-        let mut phrases = Phrases::default();
-        for id in 0..3 {
-            phrases.add("Mercury", id);
-        }
-        phrases.drop_shared(3);
-        assert_eq!(phrases.find("On Mercury").len(), 1);
-        phrases.drop_shared(2);
-        assert!(phrases.find("On Mercury").is_empty());
+        let found = |most| {
+            let mut phrases = Builder::default();
+            for id in [2, 0, 1, 2] {
+                phrases.add("Mercury", id);
+            }
+            phrases.add("Mercury Bay", 3);
+            let phrases = phrases.finish(most);
+            let found = phrases.find("On Mercury and Mercury Bay").into_iter();
+            found.map(|p| p.ids.to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(3), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(found(2), [[3]]);
     }
 
     proptest! {

@@ -113,7 +113,7 @@ pub fn of_documents(graph: &Graph, rows: &[(u32, f64)]) -> Vec<Start> {
         let start = move |(node, share)| Start {
             node,
             weight: score * share,
-            text: graph.titles[*document as usize].clone(),
+            text: graph.titles[*document as usize].to_owned(),
         };
         graph.shares(*document).into_iter().map(start)
     });

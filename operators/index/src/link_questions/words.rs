@@ -3,8 +3,8 @@
 
 use std::cmp::Ordering;
 
-use gfm_pipe_api::bm25::Bm25;
-use gfm_pipe_api::{Context, OpResult, columns};
+use gfm_pipe_api::bm25::{self, Bm25};
+use gfm_pipe_api::{Context, OpResult};
 use rayon::prelude::*;
 
 use super::Found;
@@ -16,11 +16,8 @@ use super::similar::{between_0_and_1, of_documents};
 ///
 /// # Errors
 /// When the documents cannot be read.
-pub fn index(ctx: &Context, graph: &Graph) -> OpResult<Bm25> {
-    let table = ctx.input("documents")?.read("documents")?;
-    let texts = columns::text(&table, "text")?.iter();
-    let pairs = graph.titles.iter().zip(texts);
-    let index = Bm25::new(pairs.map(|(title, text)| (title.as_str(), text.unwrap_or_default())));
+pub fn index(ctx: &Context) -> OpResult<Bm25> {
+    let index = bm25::read(ctx.input("documents")?)?;
     ctx.check_cancelled()?;
     Ok(index)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gfm_pipe_api::artifact::check_made_from;
+use gfm_pipe_api::artifact::check_made_from_texts_of;
 use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 
@@ -118,7 +118,7 @@ pub fn vectors(ctx: &Context) -> OpResult<Option<Points>> {
         return Ok(None);
     };
     let documents = ctx.input("documents")?;
-    check_made_from(artifact, documents.texts()?, &documents.name)?;
+    check_made_from_texts_of(artifact, documents)?;
     let rows = documents.rows("documents")?;
     let points = Points::read(artifact)?;
     if !points.is_empty() && points.len() != rows {

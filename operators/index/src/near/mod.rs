@@ -1,7 +1,9 @@
 //! Nearest-neighbour search among unit vectors, for names and for questions.
 //!
-//! `nearest.rs` has the exact search.
+//! `nearest.rs` has the exact search among vectors as they are, `in_table.rs` the search in a table
+//! whose vectors may be coded.
 
+pub mod in_table;
 pub mod nearest;
 
 /// The digits of a name. "1990 Cup" and "1994 Cup" are different things, however near they are.

@@ -132,9 +132,9 @@ fn block_of(
 }
 
 /// The keys that may be among the nearest to a query.
-struct Candidates {
+pub(super) struct Candidates {
     wanted: Wanted,
-    /// Largest difference between a product in 32 bits and the cosine.
+    /// Largest difference between a product and the cosine.
     error: f32,
     /// Keys with a product below this cannot be among the nearest.
     floor: f32,
@@ -146,7 +146,11 @@ struct Candidates {
 impl Candidates {
     fn new(dim: usize, wanted: Wanted) -> Self {
         // The error of a sum of n products of unit vectors is less than n roundings.
-        let error = dim as f32 * f32::EPSILON;
+        Self::with_error(dim as f32 * f32::EPSILON, wanted)
+    }
+
+    /// Takes the largest difference between a product and the cosine.
+    pub fn with_error(error: f32, wanted: Wanted) -> Self {
         Candidates {
             wanted,
             error,
@@ -156,7 +160,7 @@ impl Candidates {
         }
     }
 
-    fn add(&mut self, first: u32, products: &[f32], allowed: impl Fn(u32) -> bool) {
+    pub fn add(&mut self, first: u32, products: &[f32], allowed: impl Fn(u32) -> bool) {
         for (key, product) in (first..).zip(products) {
             if *product >= self.floor && allowed(key) {
                 self.all.push((key, *product));
@@ -183,7 +187,7 @@ impl Candidates {
         self.limit = self.limit.max(2 * self.all.len());
     }
 
-    fn finish(mut self, exact: impl Fn(u32) -> f64) -> Vec<Near> {
+    pub fn finish(mut self, exact: impl Fn(u32) -> f64) -> Vec<Near> {
         self.thin();
         let mut out: Vec<Near> = self
             .all
