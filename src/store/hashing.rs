@@ -78,8 +78,8 @@ impl Arrival {
         written.map_err(StoreError::io("write", &path))
     }
 
-    /// Gives the object its final name and returns how many stages were forgotten because of it
-    /// (see [`super::object::Committed::distrusted`]). Returns `None` and keeps nothing if it is
+    /// Renames the object to its final name and returns how many stages were forgotten because of
+    /// it (see [`super::object::Committed::distrusted`]). Returns `None` and keeps nothing if it is
     /// not the expected object.
     pub(super) fn store(
         self,

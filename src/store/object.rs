@@ -244,7 +244,7 @@ impl StageTables {
         })
     }
 
-    /// Gives the objects of a finished table their final names, and returns its entry.
+    /// Renames the objects of a finished table to their final names, and returns its entry.
     fn name(
         &self,
         table: &str,

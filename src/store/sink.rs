@@ -145,7 +145,7 @@ impl ObjectSink {
         Ok(())
     }
 
-    /// Gives the gathered rows to the encoder.
+    /// Passes the gathered rows to the encoder.
     fn encode(&mut self) -> OpResult<()> {
         let Some(gathered) = &mut self.gathered else {
             return Ok(());

@@ -42,7 +42,7 @@ impl Lists {
         self.ends.push(self.values.len());
     }
 
-    /// Gives memory back that was taken for more lists.
+    /// Releases the memory that was reserved for more lists.
     pub fn shrink(&mut self) {
         self.ends.shrink_to_fit();
         self.values.shrink_to_fit();

@@ -79,7 +79,7 @@ impl Names {
         self.names.iter()
     }
 
-    /// Gives memory back that was taken for more names.
+    /// Releases the memory that was reserved for more names.
     pub fn shrink(&mut self) {
         self.names.shrink();
         let hasher = &self.hasher;

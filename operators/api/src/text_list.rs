@@ -43,7 +43,7 @@ impl TextList {
         (0..self.len()).map(|number| &self[number])
     }
 
-    /// Gives memory back that was taken for more texts.
+    /// Releases the memory that was reserved for more texts.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();
         self.ends.shrink_to_fit();
