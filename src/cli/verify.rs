@@ -68,6 +68,9 @@ pub fn verify(args: &Args, out: &Out) -> CliResult<u8> {
         match found.damages.len() {
             0 => ": all as stored".to_owned(),
             n if stored == 0 => format!(": {n} damaged, of what runs wrote down only"),
+            n if n as u64 == found.codes => {
+                format!(": {n} damaged, of codes of vectors only, which are made again when needed")
+            }
             n => format!(
                 ": {n} damaged; `gfm-pipe run` computes the damaged stages of its pipeline again{}",
                 match found.suspects.len() {

@@ -20,13 +20,13 @@ use super::reporter::StageReporter;
 use super::stopped::{Stopped, caught, late};
 use crate::plan::select::Role;
 use crate::plan::{
-    DecideError, Decision, FileId, LastEnd, LastLook, Outcome, Planner, Reason, Seen,
+    DecideError, Decision, FileId, Ingredients, LastEnd, LastLook, Outcome, Planner, Reason, Seen,
 };
 use crate::ranks::Lead;
 use crate::record::{Event, EventSink, StageRecord, StageStatus, now_ms, utc};
 use crate::spec::Stage;
 use crate::store::{
-    Committed, ItemCounts, ItemList, Look, Lookup, MadeOn, Manifest, Remote, RemoteItems,
+    Committed, Earlier, ItemCounts, ItemList, Look, Lookup, MadeOn, Manifest, Remote, RemoteItems,
     StageTables, StoreError, distrusted,
 };
 
@@ -576,9 +576,30 @@ impl StageRunner {
         together.end(result)
     }
 
+    /// What the stage stored the last time, if it was made in the same way.
+    fn earlier(&self, job: &Job<'_>) -> Earlier {
+        let (store, name) = (self.planner.store(), &job.stage.name);
+        if self.planner.is_forced(name) {
+            return Earlier::default();
+        }
+        let last = LastLook::read(store, self.planner.pipeline(), name);
+        let key = last.and_then(|last| last.stored);
+        // Without it, everything is computed.
+        let manifest = key.and_then(|key| store.manifest(&key).ok().flatten());
+        let now = &job.decision.ingredients;
+        let same = |earlier: &Ingredients| {
+            (&earlier.operator, earlier.version) == (&now.operator, now.version)
+                && earlier.fingerprint == now.fingerprint
+                && earlier.params == now.params
+        };
+        let manifest = manifest.filter(|m| m.inputs_checked && same(&m.ingredients));
+        manifest.map(Earlier::of).unwrap_or_default()
+    }
+
     fn compute(&self, job: &Job<'_>, record: &mut StageRecord) -> Result<Computed, Stopped> {
         let stage = job.stage;
-        let tables = Arc::new(StageTables::new(self.planner.store(), &stage.op.outputs));
+        let tables = StageTables::new(self.planner.store(), &stage.op.outputs);
+        let tables = Arc::new(tables.with_earlier(self.earlier(job)));
         let reporter = Arc::new(StageReporter::new(&stage.name, Arc::clone(&self.sink)));
         let mut ctx = self.context(stage, job.inputs.clone(), &tables, &reporter, job.workdir);
         ctx.cancel = self.cancel.within(stage.limits.timeout);

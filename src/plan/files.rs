@@ -29,8 +29,9 @@ const COARSE: Duration = Duration::from_millis(2100);
 /// How many times hashing is tried for a file that keeps changing meanwhile.
 const TRIES: u32 = 5;
 
-/// Largest number of digests that are kept.
-const MOST: usize = 20_000;
+/// Largest number of digests that are kept. They take some 200 bytes each, and reading them takes
+/// less time than reading as many small files.
+const MOST: usize = 200_000;
 
 /// Why a file has no digest.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -33,6 +33,7 @@ impl Given {
     pub fn of(artifact: &Artifact) -> Self {
         let table = |t: &TableFile| {
             let objects = t.objects.iter().map(|object| ObjectEntry {
+                made_of: None,
                 digest: object.digest.clone(),
                 rows: object.rows,
                 bytes: object.bytes,

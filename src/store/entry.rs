@@ -12,6 +12,18 @@ pub struct ObjectEntry {
     pub rows: u64,
     /// Its size in bytes.
     pub bytes: u64,
+    /// What its rows were made of, where the stage may take them over the next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<MadeOf>,
+}
+
+/// What the rows of an object were made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeOf {
+    /// Digest of everything that they depend on, hex.
+    pub sources: String,
+    /// What the operator keeps with it: see [`gfm_pipe_api::SourcedSink::part`].
+    pub number: u64,
 }
 
 /// A table of a stored port.
@@ -44,7 +56,11 @@ struct Written {
 
 impl TableEntry {
     /// The table that consists of these objects.
-    pub fn of(name: impl Into<String>, objects: Vec<ObjectEntry>) -> Self {
+    pub fn of(name: impl Into<String>, mut objects: Vec<ObjectEntry>) -> Self {
+        if let [only] = objects.as_mut_slice() {
+            // A manifest does not list a single object. A table as small is made again.
+            only.made_of = None;
+        }
         TableEntry {
             name: name.into(),
             digest: digest_of(objects.iter().map(|o| o.digest.as_str())),
@@ -77,6 +93,7 @@ impl TryFrom<Written> for TableEntry {
     fn try_from(written: Written) -> Result<Self, String> {
         let objects = if written.objects.is_empty() {
             vec![ObjectEntry {
+                made_of: None,
                 digest: written.digest.clone(),
                 rows: written.rows,
                 bytes: written.bytes,
@@ -127,6 +144,7 @@ mod tests {
 
     fn object(name: &str, rows: u64) -> ObjectEntry {
         ObjectEntry {
+            made_of: None,
             digest: blake3::hash(name.as_bytes()).to_hex().to_string(),
             rows,
             bytes: 10 * rows,

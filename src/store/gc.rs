@@ -36,6 +36,8 @@ pub struct Garbage {
     pub stages: Vec<PathBuf>,
     /// Objects that no kept stage names, with their sizes.
     pub objects: Vec<(PathBuf, u64)>,
+    /// Codes of vectors whose object is gone or goes, with their sizes.
+    pub codes: Vec<(PathBuf, u64)>,
     /// Folders with checkpoints of stages that were never finished, with their sizes.
     pub work: Vec<(PathBuf, u64)>,
     /// Results of single items that no kept stage was made of.
@@ -54,6 +56,7 @@ impl Garbage {
     /// Bytes that removing it frees.
     pub fn bytes(&self) -> u64 {
         let all = self.objects.iter().chain(&self.work);
+        let all = all.chain(&self.codes);
         let all = all.chain(&self.old_cache).chain(&self.events);
         let items = self.items.iter().map(|dead| dead.bytes);
         all.map(|(_, bytes)| *bytes).chain(items).sum()
@@ -63,6 +66,7 @@ impl Garbage {
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
             && self.objects.is_empty()
+            && self.codes.is_empty()
             && self.work.is_empty()
             && self.items.is_empty()
             && self.old_cache.is_empty()
@@ -91,6 +95,7 @@ impl Store {
         }
         let objects = self.objects()?.into_iter();
         out.objects = objects.filter(|(p, _)| !named.contains(p)).collect();
+        out.codes = self.dead_codes(|object| named.contains(object))?;
         let folders = |of: PathBuf| -> Result<Vec<(PathBuf, u64)>, StoreError> {
             let all = entries(&of)?.into_iter();
             Ok(all.map(|f| (f.clone(), size(&f))).collect())
@@ -147,8 +152,10 @@ impl Store {
             objects.map(|t| self.object(&t.digest)).collect()
         };
         let named = paths(&kept);
-        let objects = paths(&gone).into_iter().filter(|p| !named.contains(p));
-        out.objects = objects.map(|p| (p.clone(), size(&p))).collect();
+        let mut objects = paths(&gone);
+        objects.retain(|p| !named.contains(p));
+        out.codes = self.dead_codes(|object| !objects.contains(object))?;
+        out.objects = objects.into_iter().map(|p| (p.clone(), size(&p))).collect();
         let (own, others): (Vec<PathBuf>, Vec<PathBuf>) = entries(&self.root().join("work"))?
             .into_iter()
             .partition(|folder| keys.iter().any(|key| self.workdir(key.as_str()) == *folder));
@@ -188,10 +195,11 @@ impl Store {
             remove(path)?;
         }
         super::atomic::sync_dir(&self.root().join("stages"))?;
-        for (path, _) in garbage.objects.iter().chain(&garbage.events) {
+        for (path, _) in garbage.objects.iter().chain(&garbage.codes) {
             remove(path)?;
         }
-        for (path, _) in garbage.work.iter().chain(&garbage.old_cache) {
+        let others = garbage.events.iter().chain(&garbage.work);
+        for (path, _) in others.chain(&garbage.old_cache) {
             remove(path)?;
         }
         for Dead { folder, .. } in &garbage.items {

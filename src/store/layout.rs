@@ -13,6 +13,7 @@
 //!   locks/<key>          operating system locks; never a reason to clean up
 //!   work/<key>/          private folders of running or killed stages
 //!   tmp/                 objects being written
+//!   codes/<version>/ab/<digest>   codes of the vectors of an object (`gfm_pipe_api::vector_table`)
 //!   items/<function>/<shared>/<digest>.pack   results of single items (`gfm_pipe_api::items`)
 //!   files.json           digests of input files, with their stamps
 //!   objects.json         digests of objects as they were last read, with their stamps
@@ -34,8 +35,8 @@ pub const VERSION: u32 = 1;
 /// The maximum number of objects whose digests are remembered.
 const MOST_OBJECTS: usize = 100_000;
 
-const FOLDERS: [&str; 9] = [
-    "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp", "items",
+const FOLDERS: [&str; 10] = [
+    "objects", "stages", "last", "runs", "logs", "locks", "work", "tmp", "items", "codes",
 ];
 
 /// Where earlier versions kept what is now in `items`; `gc` removes it.
@@ -213,10 +214,12 @@ impl Store {
         self.root.join("files.json")
     }
 
-    /// Total size of all objects in bytes; those that cannot be listed are not counted.
+    /// Total size of all objects and codes of vectors in bytes; those that cannot be listed are not
+    /// counted.
     pub fn disk_used(&self) -> u64 {
         let objects = self.objects().unwrap_or_default();
-        objects.iter().map(|(_, bytes)| bytes).sum()
+        let codes = self.codes().unwrap_or_default();
+        objects.iter().chain(&codes).map(|(_, bytes)| bytes).sum()
     }
 }
 

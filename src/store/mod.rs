@@ -6,8 +6,10 @@
 //! belongs to [`crate::exec`].
 
 pub mod atomic;
+mod background;
 #[cfg(feature = "cloud")]
 mod cloud;
+mod codes;
 mod content;
 mod cut;
 mod digests;
@@ -21,11 +23,15 @@ mod layout;
 mod lock;
 mod manifest;
 mod object;
+mod object_writer;
 mod remote;
 #[cfg(test)]
 mod several_tests;
 mod sink;
 mod sound;
+mod sourced;
+#[cfg(test)]
+mod sourced_tests;
 mod verify;
 
 pub use cut::Cuts;
@@ -44,4 +50,5 @@ pub use object::{Committed, StageTables};
 pub use remote::{Exchange, Give, Moved, Remote, RemoteError, RemoteItems};
 pub(crate) use sound::distrusted;
 pub use sound::{Found, Look};
+pub use sourced::Earlier;
 pub use verify::{Damage, StoredManifest, Verified};

@@ -14,9 +14,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use fail::fail_point;
 use gfm_pipe_api::items::UsedItems;
-use gfm_pipe_api::{Artifact, OpError, OpResult, OutPort, Outputs, TableSink, TableSpec};
+use gfm_pipe_api::{
+    Artifact, OpError, OpResult, OutPort, Outputs, SourcedSink, TableSink, TableSpec,
+};
 
 use super::atomic::{self, TempFile};
+use super::background::BackgroundSink;
 use super::cut::Cuts;
 use super::entry::{ObjectEntry, PortEntry, TableEntry};
 use super::error::StoreError;
@@ -24,8 +27,10 @@ use super::files::{self, FILES};
 use super::items::{self, ITEMS};
 use super::layout::Store;
 use super::manifest::{EARLIER_FORMAT, MANIFEST_FORMAT};
+use super::object_writer::ObjectWriter;
 use super::sink::ObjectSink;
 use super::sound::{Found, Look};
+use super::sourced::{Earlier, PartSink};
 use crate::plan::Ingredients;
 
 /// A complete object of a table.
@@ -87,6 +92,7 @@ pub struct StageTables {
     ports: Vec<OutPort>,
     tables: Tables,
     cuts: Cuts,
+    earlier: Arc<Earlier>,
 }
 
 pub(super) fn locked(tables: &Tables) -> MutexGuard<'_, BTreeMap<(String, String), State>> {
@@ -108,7 +114,15 @@ impl StageTables {
             ports: ports.to_vec(),
             tables: Tables::default(),
             cuts,
+            earlier: Arc::default(),
         }
+    }
+
+    /// With the objects that the stage stored earlier, to be taken over.
+    #[must_use]
+    pub fn with_earlier(mut self, earlier: Earlier) -> Self {
+        self.earlier = Arc::new(earlier);
+        self
     }
 
     /// Checks that every declared table was written completely.
@@ -173,20 +187,45 @@ impl StageTables {
     }
 
     fn start(&self, key: (String, String), schema: SchemaRef) -> OpResult<Box<dyn TableSink>> {
+        let sink = ObjectSink::start(self.open(key, schema)?, self.cuts)?;
+        Ok(Box::new(BackgroundSink::new(sink)))
+    }
+
+    /// Opens a table that was not written yet.
+    fn open(&self, key: (String, String), schema: SchemaRef) -> OpResult<ObjectWriter> {
         let name = format!("{}.{}", key.0, key.1);
         let mut tables = locked(&self.tables);
         if tables.contains_key(&key) {
             return Err(OpError::internal("the table is written twice").artifact(&name));
         }
-        let sink = ObjectSink::start(
-            &self.store,
-            self.cuts,
-            schema,
-            key.clone(),
-            Arc::clone(&self.tables),
-        )?;
-        tables.insert(key, State::Open);
-        Ok(Box::new(sink))
+        tables.insert(key.clone(), State::Open);
+        drop(tables);
+        let tables = Arc::clone(&self.tables);
+        Ok(ObjectWriter::new(&self.store, schema, key, tables))
+    }
+
+    /// The key and the schema of a table of a port, as it is stored.
+    fn declared(
+        &self,
+        port: &str,
+        table: &str,
+        schema: SchemaRef,
+    ) -> OpResult<((String, String), SchemaRef)> {
+        let name = format!("{port}.{table}");
+        let fault = |message: String| OpError::internal(message).artifact(&name);
+        let spec = self
+            .ports
+            .iter()
+            .find(|p| p.name == port)
+            .and_then(|p| p.kind.table(table))
+            .ok_or_else(|| fault("no such table is declared".to_owned()))?;
+        if let Some(why) = spec.mismatch(&schema) {
+            return Err(fault(why));
+        }
+        // Schema metadata is a hash map, whose iteration order would change the file's bytes from
+        // run to run.
+        let schema = Arc::new(Schema::new(schema.fields().clone()));
+        Ok(((port.to_owned(), table.to_owned()), schema))
     }
 
     /// Gives all tables their final names and makes them durable.
@@ -293,21 +332,20 @@ fn list_key(spec: &TableSpec) -> (String, String) {
 
 impl Outputs for StageTables {
     fn create(&self, port: &str, table: &str, schema: SchemaRef) -> OpResult<Box<dyn TableSink>> {
-        let name = format!("{port}.{table}");
-        let fault = |message: String| OpError::internal(message).artifact(&name);
-        let spec = self
-            .ports
-            .iter()
-            .find(|p| p.name == port)
-            .and_then(|p| p.kind.table(table))
-            .ok_or_else(|| fault("no such table is declared".to_owned()))?;
-        if let Some(why) = spec.mismatch(&schema) {
-            return Err(fault(why));
-        }
-        // Schema metadata is a hash map, whose iteration order would change the file's bytes from
-        // run to run.
-        let schema = Arc::new(Schema::new(schema.fields().clone()));
-        self.start((port.to_owned(), table.to_owned()), schema)
+        let (key, schema) = self.declared(port, table, schema)?;
+        self.start(key, schema)
+    }
+
+    fn create_sourced(
+        &self,
+        port: &str,
+        table: &str,
+        schema: SchemaRef,
+    ) -> OpResult<Box<dyn SourcedSink>> {
+        let (key, schema) = self.declared(port, table, schema)?;
+        let earlier = Arc::clone(&self.earlier);
+        let sink = PartSink::new(self.open(key, schema)?, self.cuts, earlier);
+        Ok(Box::new(sink))
     }
 }
 

@@ -47,13 +47,13 @@ fn rows(numbers: &[u32]) -> RecordBatch {
     columns::batch(&NOTES.tables[0], vec![Arc::new(texts), vectors]).unwrap()
 }
 
-struct Lab {
+pub(super) struct Lab {
     _dir: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Lab {
             store: Store::open(dir.path().join("s")).unwrap(),
@@ -87,7 +87,7 @@ impl Lab {
     }
 
     /// Stores a stage with such a table.
-    fn stage(&self, operator: &str, numbers: &[u32]) -> Manifest {
+    pub(super) fn stage(&self, operator: &str, numbers: &[u32]) -> Manifest {
         let committed = self.write(numbers, &[100]);
         let ingredients = Ingredients {
             operator: operator.to_owned(),
@@ -135,11 +135,11 @@ fn whole(table: &TableFile) -> RecordBatch {
     concat_batches(&rows(&[]).schema(), &batches).unwrap()
 }
 
-fn table_of(ports: &BTreeMap<String, PortEntry>) -> &TableEntry {
+pub(super) fn table_of(ports: &BTreeMap<String, PortEntry>) -> &TableEntry {
     &ports["notes"].tables[0]
 }
 
-fn digests(table: &TableEntry) -> BTreeSet<&str> {
+pub(super) fn digests(table: &TableEntry) -> BTreeSet<&str> {
     table.objects.iter().map(|o| o.digest.as_str()).collect()
 }
 
@@ -273,6 +273,50 @@ fn what_is_not_finished_leaves_nothing_and_what_is_there_is_not_written_again() 
     fs::write(&kept[2], "rubbish").unwrap();
     assert_eq!(lab.write(&numbers, &[1000]), table);
     assert_eq!(lab.read(table_of(&table.ports)), all);
+}
+
+#[test]
+fn threads_do_not_matter() {
+    let numbers: Vec<u32> = (0..5000).collect();
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build()
+            .unwrap()
+            .install(|| Lab::new().write(&numbers, &[170]))
+    };
+    assert_eq!(with(1), with(2));
+}
+
+#[test]
+fn an_error_of_the_thread_that_writes_fails_the_table() {
+    let lab = Lab::new();
+    let numbers: Vec<u32> = (0..5000).collect();
+    let all = rows(&numbers);
+    let other = all.project(&[0]).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2);
+    pool.build().unwrap().install(|| {
+        for more in [0, 1, 20] {
+            let tables = lab.tables();
+            let mut sink = tables.create("notes", "notes", all.schema()).unwrap();
+            sink.write(&all).unwrap();
+            sink.write(&all).unwrap();
+            // The thread refuses it, which a later call tells.
+            let mut told = sink.write(&other).err();
+            for _ in 0..more {
+                told = told.or_else(|| sink.write(&all).err());
+            }
+            if more == 20 {
+                assert!(told.is_some());
+            }
+            let finished = sink.finish().err();
+            let e = told.or(finished).unwrap().to_string();
+            assert!(e.contains("a batch has the columns"), "{e}");
+            assert!(tables.check_complete().is_err());
+            // It may be started again.
+            drop(tables.create("notes", "notes", all.schema()).unwrap());
+        }
+    });
+    assert_eq!(fs::read_dir(lab.store.tmp()).unwrap().count(), 0);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gfm_pipe_api::files::{self, Stamp};
 use gfm_pipe_api::{ObjectFile, TableFile};
@@ -52,11 +53,13 @@ pub(crate) fn distrusted(n: u64) -> String {
 impl Store {
     /// A stored table in the form that operators open.
     pub fn table(&self, entry: &TableEntry) -> TableFile {
+        let codes = Arc::new(self.codes_folder());
         let objects = entry.objects.iter().map(|object| ObjectFile {
             path: self.object(&object.digest),
             rows: object.rows,
             bytes: object.bytes,
             digest: object.digest.clone(),
+            codes: Some(Arc::clone(&codes)),
         });
         TableFile {
             name: entry.name.clone(),

@@ -1,7 +1,8 @@
 //! Looks for damage: checks every manifest, and every object that a manifest names.
 //!
 //! Invariant: the only thing written is the cache of digests. It tells the next run which objects
-//! are damaged, even ones that it would not open, so that it computes them again.
+//! are damaged, even ones that it would not open, so that it computes them again. Damaged codes of
+//! vectors are removed, because nothing but time is lost with them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,12 +38,14 @@ pub struct Verified {
     pub stages: u64,
     /// Number of objects that they name.
     pub objects: u64,
-    /// Total size of these objects and of items in bytes.
+    /// Total size of these objects, of codes of vectors and of items in bytes.
     pub bytes: u64,
     /// Number of results of single items.
     pub items: u64,
     /// Number of objects that no stored stage names: left by a crash, and removed by the next `gc`.
     pub unnamed: u64,
+    /// Number of damaged files with codes of vectors.
+    pub codes: u64,
     /// What is damaged, by path.
     pub damages: Vec<Damage>,
     /// Stored stages that may have been computed from a damaged object: manifest file and operator.
@@ -171,17 +174,21 @@ impl Store {
         out.suspects = suspects
             .map(|(path, m)| (path, m.ingredients.operator))
             .collect();
+        let (bytes, mut damages) = self.check_codes(deep)?;
+        out.bytes += bytes;
+        out.codes = damages.len() as u64;
         for folder in items::folders(&self.items_root()) {
-            let (items, bytes, damages) = folder.check(deep);
+            let (items, bytes, damaged) = folder.check(deep);
             out.items += items;
             out.bytes += bytes;
-            out.damages
-                .extend(damages.into_iter().map(|(path, why)| Damage {
-                    path,
-                    why,
-                    operators: Vec::new(),
-                }));
+            damages.extend(damaged);
         }
+        out.damages
+            .extend(damages.into_iter().map(|(path, why)| Damage {
+                path,
+                why,
+                operators: Vec::new(),
+            }));
         out.damages.extend(found);
         out.damages.sort();
         self.save_digests();
@@ -209,8 +216,12 @@ impl Store {
 /// Whether a file has a digest as its stem and this extension, as the store's own files do.
 fn is_named(file: &Path, extension: &str) -> bool {
     let stem = file.file_stem().and_then(|s| s.to_str());
-    file.extension().is_some_and(|e| e == extension)
-        && stem.is_some_and(|s| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit()))
+    file.extension().is_some_and(|e| e == extension) && stem.is_some_and(is_digest)
+}
+
+/// Whether a name is that of a digest.
+pub(super) fn is_digest(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 pub(super) fn is_file(file: &Path) -> bool {

@@ -28,4 +28,6 @@ mod streams;
 mod tables;
 mod together;
 mod toys;
+#[cfg(feature = "static-encoder")]
+mod vectors;
 mod watch;

@@ -20,10 +20,11 @@ stages:
 
 /// What a store need not have: files about this machine, what is empty, and what would keep the
 /// store out of the repository.
-const LEFT_OUT: [&str; 7] = [
+const LEFT_OUT: [&str; 8] = [
     ".gitignore",
     "files.json",
     "objects.json",
+    "codes",
     "locks",
     "logs",
     "tmp",

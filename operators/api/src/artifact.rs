@@ -52,6 +52,15 @@ impl Artifact {
         Ok(usize::try_from(self.file(table)?.rows).unwrap_or(usize::MAX))
     }
 
+    /// Compares all bytes of its tables with their digests.
+    ///
+    /// # Errors
+    /// When a table is damaged or its file cannot be read.
+    pub fn check(&self) -> OpResult<()> {
+        let mut tables = self.tables.iter();
+        tables.try_for_each(|table| table.check().map_err(|e| self.broken(&table.name, e)))
+    }
+
     /// A whole table in memory.
     ///
     /// # Errors
@@ -261,6 +270,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << 6;
             fs::write(path, bytes).unwrap();
+            assert!(made.check().is_err());
             let e = made.read("counts").unwrap_err().to_string();
             assert!(e.contains("made.counts: failed to read the table: "), "{e}");
             assert!(
@@ -272,6 +282,7 @@ mod tests {
         assert!(made.read("counts").is_err());
         fs::write(path, whole).unwrap();
         assert_eq!(made.read("counts").unwrap().num_rows(), 1);
+        made.check().unwrap();
         fs::remove_dir_all(&dir).unwrap();
     }
 }

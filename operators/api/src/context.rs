@@ -16,6 +16,7 @@ use crate::error::{OpError, OpResult};
 use crate::items::Items;
 use crate::ranks;
 use crate::requests::Requests;
+use crate::sourced::{self, SourcedSink};
 
 /// A flag that asks for work to stop soon. It is cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
@@ -114,6 +115,20 @@ pub trait Outputs: Send + Sync {
     /// # Errors
     /// When the port's kind has no such table, the schema does not fit, or it was already written.
     fn create(&self, port: &str, table: &str, schema: SchemaRef) -> OpResult<Box<dyn TableSink>>;
+
+    /// Starts a table whose rows depend on their sources alone.
+    ///
+    /// # Errors
+    /// See [`Outputs::create`].
+    fn create_sourced(
+        &self,
+        port: &str,
+        table: &str,
+        schema: SchemaRef,
+    ) -> OpResult<Box<dyn SourcedSink>> {
+        let to = self.create(port, table, schema)?;
+        Ok(Box::new(sourced::Unknown::new(to)))
+    }
 }
 
 /// Outputs that are discarded.

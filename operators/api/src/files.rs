@@ -167,6 +167,15 @@ pub fn digest_of(path: &Path) -> io::Result<String> {
     digest(open(path)?)
 }
 
+/// Makes the names inside a folder survive a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    // Not every system can open a folder to sync it; where that works, an error is a real one.
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

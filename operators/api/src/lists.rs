@@ -3,11 +3,15 @@
 //! A vector of vectors takes 24 bytes for each list besides its numbers, and a piece of memory of
 //! its own; graphs have millions of lists.
 
+use std::ops::Range;
+
+use crate::ends::Ends;
+
 /// Lists of ids or rows, by number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lists {
     /// Where each list ends in `values`.
-    ends: Vec<usize>,
+    ends: Ends,
     values: Vec<u32>,
 }
 
@@ -33,7 +37,10 @@ impl Lists {
             values[*next] = value;
             *next += 1;
         }
-        Lists { ends, values }
+        Lists {
+            ends: ends.into_iter().collect(),
+            values,
+        }
     }
 
     /// Adds a list.
@@ -44,7 +51,7 @@ impl Lists {
 
     /// Releases the memory that was reserved for more lists.
     pub fn shrink(&mut self) {
-        self.ends.shrink_to_fit();
+        self.ends.shrink();
         self.values.shrink_to_fit();
     }
 
@@ -60,12 +67,21 @@ impl Lists {
 
     /// A list; an empty one where there is no such list.
     pub fn of(&self, list: usize) -> &[u32] {
-        let from = match list.checked_sub(1) {
-            Some(before) => self.ends.get(before).copied(),
-            None => Some(0),
-        };
-        let range = from.zip(self.ends.get(list));
-        range.map_or(&[], |(from, to)| &self.values[from..*to])
+        let range = self.ends.get(list);
+        range.map_or(&[], |range| &self.values[range])
+    }
+
+    /// Where a list is in the values of all lists.
+    ///
+    /// # Panics
+    /// When there is no list of this number.
+    pub fn range(&self, list: usize) -> Range<usize> {
+        self.ends.range(list)
+    }
+
+    /// The values of all lists, end to end.
+    pub fn values(&self) -> &[u32] {
+        &self.values
     }
 
     /// All lists.
@@ -77,14 +93,15 @@ impl Lists {
     /// values are kept.
     pub fn retain(&mut self, keep: impl Fn(&mut [u32]) -> usize) {
         let (mut from, mut next) = (0, 0);
-        for end in &mut self.ends {
-            let list = from..*end;
-            from = *end;
+        let ends = self.ends.iter().map(|end| {
+            let list = from..end;
+            from = end;
             let kept = keep(&mut self.values[list.clone()]).min(list.len());
             self.values.copy_within(list.start..list.start + kept, next);
             next += kept;
-            *end = next;
-        }
+            next
+        });
+        self.ends = ends.collect();
         self.values.truncate(next);
         self.values.shrink_to_fit();
     }

@@ -21,6 +21,7 @@ use crate::operator::{OpEntry, Operator, OutPort};
 use crate::parts::Parts;
 use crate::schema::path_text;
 use crate::stored::{ObjectFile, TableFile};
+use crate::vector_table::CodesFolder;
 use crate::{columns, kinds, ranks, table};
 
 /// Collects what an operator reports.
@@ -195,6 +196,19 @@ pub fn artifact(
         name: name.to_owned(),
         tables: files,
     })
+}
+
+/// The artifact as it is in a store that keeps codes of vectors in this folder.
+#[must_use]
+pub fn keeping_codes(mut artifact: Artifact, path: &Path) -> Artifact {
+    let folder = Arc::new(CodesFolder {
+        path: path.to_owned(),
+        tmp: path.to_owned(),
+    });
+    for object in artifact.tables.iter_mut().flat_map(|t| &mut t.objects) {
+        object.codes = Some(Arc::clone(&folder));
+    }
+    artifact
 }
 
 /// The device that operators run on here: the CPU, or the one that `GFM_PIPE_LOCAL_DEVICE` names,

@@ -79,6 +79,13 @@ impl Names {
         self.names.iter()
     }
 
+    /// The names in order of their ids, where no name is looked up any more.
+    pub fn into_list(self) -> TextList {
+        let mut names = self.names;
+        names.shrink();
+        names
+    }
+
     /// Releases the memory that was reserved for more names.
     pub fn shrink(&mut self) {
         self.names.shrink();
@@ -105,6 +112,7 @@ mod tests {
         assert_eq!(names.iter().collect::<Vec<_>>(), ["b", "", "a", "ab"]);
         assert_eq!(names.find("ab"), Some(3));
         assert_eq!(names.find("ba"), None);
+        assert!(names.into_list().iter().eq(["b", "", "a", "ab"]));
     }
 
     #[test]

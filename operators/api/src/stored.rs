@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::vec;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
@@ -14,6 +15,7 @@ use rayon::prelude::*;
 
 use crate::files;
 use crate::table;
+use crate::vector_table::CodesFolder;
 
 /// An object of a table: a Parquet file with some of its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct ObjectFile {
     pub bytes: u64,
     /// BLAKE3 digest of the file's bytes, hex.
     pub digest: String,
+    /// Where codes of its vectors are kept; `None` for a file outside a store.
+    pub codes: Option<Arc<CodesFolder>>,
 }
 
 /// A table of an artifact, on disk. A large one consists of several objects.
@@ -78,6 +82,7 @@ impl ObjectFile {
             rows,
             bytes: file.metadata()?.len(),
             digest: files::digest(file)?,
+            codes: None,
         })
     }
 
@@ -233,7 +238,6 @@ impl RecordBatchReader for TableReader {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs;
-    use std::sync::Arc;
 
     use arrow::array::{ArrayRef, UInt32Array};
     use arrow::compute::concat_batches;

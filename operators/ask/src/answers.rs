@@ -1,5 +1,6 @@
 //! A retriever that has everything in memory.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::Array;
@@ -10,7 +11,7 @@ use gfm_pipe_api::text_list::TextList;
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
 use gfm_pipe_eval::systems::{FUSED, MODEL, PPR, RRF};
 use gfm_pipe_eval::{places, top};
-use gfm_pipe_index::Load;
+use gfm_pipe_kernels::pages::give_back;
 use gfm_pipe_model::model::{Question, Retriever};
 use rayon::prelude::*;
 
@@ -41,18 +42,31 @@ impl Ready {
     ///
     /// # Errors
     /// When the inputs do not belong together.
-    pub fn open(mut params: RetrieverParams, ctx: &Context, load: Load) -> OpResult<Self> {
+    pub fn open(mut params: RetrieverParams, ctx: &Context) -> OpResult<Self> {
         let writer = Writer::open(params.llm.take(), params.prompts.answer.as_deref(), ctx)?;
-        let corpus = Corpus::read(ctx)?;
-        let facts = ctx.input_opt("entities").is_some();
-        let facts = facts.then(|| Facts::read(ctx, corpus.len())).transpose()?;
-        Ok(Ready {
-            scoring: Scoring::read(params, ctx, load, &corpus, facts.as_ref())?,
+        let documents = ctx.input("documents")?.rows("documents")?;
+        let (corpus, facts) = rayon::join(
+            || {
+                let corpus = Corpus::read(ctx)?;
+                let words = Arc::new(corpus.words());
+                OpResult::Ok((corpus, words))
+            },
+            || {
+                let graph = ctx.input_opt("entities");
+                graph.map(|_| Facts::read(ctx, documents)).transpose()
+            },
+        );
+        let ((corpus, words), facts) = (corpus?, facts?);
+        let ready = Ready {
+            scoring: Scoring::read(params, ctx, (&corpus, words), facts.as_ref())?,
             examples: examples(ctx)?,
             corpus,
             facts,
             writer,
-        })
+        };
+        // What was only needed to load it is a good part of what it takes.
+        give_back();
+        Ok(ready)
     }
 
     /// The titles of all documents, by number.
@@ -118,7 +132,7 @@ impl Ready {
         let reasons = reasons.transpose()?.flatten();
         let found = all.par_iter().map(|(document, rank)| {
             let score = scores[*document as usize];
-            let found = self.found(ask, &scored, *document, (*rank, score));
+            let found = self.found(ask, &scored, *document, (*rank, score))?;
             let paths = reasons
                 .as_ref()
                 .map(|reasons| reasons.of(*document, ask.paths));
@@ -171,12 +185,18 @@ impl Ready {
     }
 
     /// A document with its score.
-    fn found(&self, ask: &Ask, scored: &Scored, document: u32, (rank, score): (u64, f64)) -> Found {
-        let best = sentence::best(&self.scoring, &self.corpus, &ask.question, scored, document);
+    fn found(
+        &self,
+        ask: &Ask,
+        scored: &Scored,
+        document: u32,
+        (rank, score): (u64, f64),
+    ) -> OpResult<Found> {
+        let best = sentence::best(&self.scoring, &self.corpus, &ask.question, scored, document)?;
         let piece = best.as_ref().map_or(document, |s| s.piece);
         let text = self.corpus.texts[piece as usize].to_owned();
         let sentence = best.and_then(|s| Some(text.get(s.range)?.to_owned()));
-        Found {
+        Ok(Found {
             id: document,
             rank: (!score.is_nan()).then_some(rank),
             title: self.corpus.titles[document as usize].to_owned(),
@@ -185,7 +205,7 @@ impl Ready {
             text,
             source: self.corpus.file(document).map(str::to_owned),
             paths: Vec::new(),
-        }
+        })
     }
 
     /// Where the search started, the heaviest first.
@@ -308,7 +328,10 @@ fn check(ask: &Ask) -> OpResult<()> {
 }
 
 /// A few questions from all over the data, as examples.
-fn examples(ctx: &Context) -> OpResult<Vec<String>> {
+///
+/// # Errors
+/// When a table cannot be read.
+pub fn examples(ctx: &Context) -> OpResult<Vec<String>> {
     let mut all = Vec::new();
     for questions in ctx.inputs("examples") {
         let table = questions.read("questions")?;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::text_list::TextList;
 use gfm_pipe_api::{Artifact, Context, OpError, OpResult, columns};
 use gfm_pipe_eval::pieces::Pieces;
@@ -27,21 +29,11 @@ impl Corpus {
         let (mut titles, mut texts) = (TextList::new(), TextList::new());
         for batch in documents.batches_of("documents", &["id", "title", "text"])? {
             let batch = batch?;
-            let (of_row, text_of_row) = (
-                columns::text(&batch, "title")?,
-                columns::text(&batch, "text")?,
-            );
-            let ids = columns::u32s(&batch, "id")?.values().iter();
-            for (id, (title, text)) in ids.zip(of_row.iter().zip(text_of_row)) {
-                if *id as usize != titles.len() {
-                    return Err(OpError::data("a document's row is not its id")
-                        .artifact(&documents.name)
-                        .row(titles.len() as u64)
-                        .hint("number documents in the order of the rows, from 0"));
-                }
-                titles.push(title.unwrap_or_default());
-                texts.push(text.unwrap_or_default());
-            }
+            check_ids(documents, &batch, titles.len())?;
+            let of_batch = columns::text(&batch, "title")?.iter();
+            of_batch.for_each(|title| titles.push(title.unwrap_or_default()));
+            let of_batch = columns::text(&batch, "text")?.iter();
+            of_batch.for_each(|text| texts.push(text.unwrap_or_default()));
         }
         titles.shrink();
         texts.shrink();
@@ -72,6 +64,11 @@ impl Corpus {
         files.shrink();
         self.files = Some(files);
         Ok(())
+    }
+
+    /// The index of the documents by their words.
+    pub fn words(&self) -> Bm25 {
+        Bm25::new(self.titles.iter().zip(self.texts.iter()))
     }
 
     /// Number of documents; each piece counts.
@@ -144,6 +141,21 @@ impl Corpus {
         let by_number = || name.trim().parse().ok().filter(|id| *id < self.len());
         let found = by_title.or_else(by_number)?;
         Some(self.parents[found])
+    }
+}
+
+/// Checks that the ids of a batch of `documents` are the numbers of its rows.
+///
+/// # Errors
+/// When one is not.
+pub fn check_ids(documents: &Artifact, batch: &RecordBatch, first: usize) -> OpResult<()> {
+    let ids = columns::u32s(batch, "id")?.values().iter();
+    match (first..).zip(ids).find(|(row, id)| **id as usize != *row) {
+        None => Ok(()),
+        Some((row, _)) => Err(OpError::data("a document's row is not its id")
+            .artifact(&documents.name)
+            .row(row as u64)
+            .hint("number documents in the order of the rows, from 0")),
     }
 }
 

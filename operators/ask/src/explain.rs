@@ -25,7 +25,7 @@ use crate::facts::Facts;
 use crate::on_graph::OnGraph;
 use crate::reasons::{Grounds, Reasons};
 use crate::retriever::{Retriever, needs};
-use crate::walking::{shape, walk_on};
+use crate::walking::walk_on;
 
 /// The operator `explain`.
 pub struct Explain;
@@ -303,7 +303,7 @@ fn explain(
                 (reasons, scores)
             }
             None => {
-                let masses = walk.on.masses(&seeds).map_err(shape)?;
+                let masses = walk.on.masses(&seeds)?;
                 let scores = walk.documents(&masses.unwrap_or_default(), corpus.pieces.as_deref());
                 (Reasons::by_walk(on, &seeds), scores)
             }

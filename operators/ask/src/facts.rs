@@ -4,19 +4,18 @@
 use std::sync::Arc;
 
 use gfm_pipe_api::answer::{self, Named};
+use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::lists::Lists;
 use gfm_pipe_api::node_types::{DOCUMENT, ENTITY};
 use gfm_pipe_api::text_list::TextList;
-use gfm_pipe_api::{Context, OpError, OpResult, columns};
+use gfm_pipe_api::{Context, OpResult, columns};
 use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::by_node::Triples;
 use gfm_pipe_eval::paths::Step;
 use gfm_pipe_index::{SentencePlaces, Shared, read_links};
 
 use crate::corpus::Corpus;
-
-/// A triple: head, relation, tail.
-type Triple = [u32; 3];
+use crate::tables::{each_evidence, labels, triples};
 
 /// The graph in memory.
 pub struct Facts {
@@ -54,12 +53,14 @@ impl Facts {
     pub fn read(ctx: &Context, documents: usize) -> OpResult<Self> {
         let names = Arc::new(ctx.input("entities")?.text_list()?);
         let relations = ctx.input("relations")?.text_list()?;
-        let triples = triples(ctx, names.len(), relations.len())?;
-        let labels = labels(ctx, &names)?;
-        let mentioned = read_links(ctx, documents, names.len())?;
+        let (triples, (labels, links)) = rayon::join(
+            || triples(ctx, names.len(), relations.len()),
+            || (labels(ctx, &names), read_links(ctx, documents, names.len())),
+        );
+        let (triples, labels, mentioned) = (triples?, labels?, links?);
         let mentioning = EntityDocuments::from_mentioned(names.len(), &mentioned);
         let mut facts = Facts {
-            triples: Arc::new(Triples::new(names.len(), triples)),
+            triples: Arc::new(triples),
             names,
             labels,
             relations,
@@ -95,48 +96,39 @@ impl Facts {
             let of_batch = columns::u32s(&batch, "sentence")?.iter();
             numbers.extend(of_batch.map(|number| number.unwrap_or(NOWHERE)));
         }
-        for batch in evidence.batches("evidence")? {
-            let batch = batch?;
-            let rows = columns::u64s(&batch, "triple")?.values().iter();
-            for (triple, fact) in rows.zip(columns::u64s(&batch, "fact")?.values()) {
-                let (triple, fact) = (*triple as usize, *fact as usize);
-                if triple >= self.triples.all.len() || fact >= documents.len() {
-                    return Err(OpError::new(
-                        "evidence names a triple or fact that does not exist",
-                    )
-                    .artifact(&evidence.name)
-                    .hint("connect what was made from the same documents"));
-                }
-                if self.read_at.len() <= triple {
-                    let unknown = ReadAt {
-                        document: NOWHERE,
-                        sentence: NOWHERE,
-                    };
-                    self.read_at.resize(triple + 1, unknown);
-                }
-                if self.read_at[triple].document == NOWHERE {
-                    let (document, number) = (documents[fact], numbers[fact]);
-                    let sentences = self.sentences.as_ref();
-                    let sentence = sentences.and_then(|all| all.row(document, number));
-                    self.read_at[triple] = ReadAt {
-                        document,
-                        sentence: sentence.map_or(NOWHERE, |row| row as u32),
-                    };
-                }
+        let (triples, known) = (self.triples.all.len(), documents.len());
+        each_evidence(evidence, triples, known, &mut |triple, fact| {
+            if self.read_at.len() <= triple {
+                let unknown = ReadAt {
+                    document: NOWHERE,
+                    sentence: NOWHERE,
+                };
+                self.read_at.resize(triple + 1, unknown);
             }
-        }
+            if self.read_at[triple].document == NOWHERE {
+                let (document, number) = (documents[fact], numbers[fact]);
+                let sentences = self.sentences.as_ref();
+                let sentence = sentences.and_then(|all| all.row(document, number));
+                self.read_at[triple] = ReadAt {
+                    document,
+                    sentence: sentence.map_or(NOWHERE, |row| row as u32),
+                };
+            }
+        })?;
         self.read_at.shrink_to_fit();
         Ok(())
     }
 
-    /// What a linker needs of the graph and of these documents.
-    pub fn shared(&self, corpus: &Corpus) -> Shared {
+    /// What a linker needs of the graph and of these documents, whose words are in this index.
+    pub fn shared(&self, corpus: &Corpus, words: &Arc<Bm25>) -> Shared {
         Shared {
             titles: Arc::clone(&corpus.titles),
             texts: Arc::clone(&corpus.texts),
             names: Arc::clone(&self.names),
             links: Arc::clone(&self.mentioned),
+            triples: Arc::clone(&self.triples.all),
             sentences: self.sentences.clone(),
+            words: Arc::clone(words),
         }
     }
 
@@ -235,61 +227,4 @@ impl Facts {
             documents: documents.collect(),
         })
     }
-}
-
-fn triples(ctx: &Context, nodes: usize, relations: usize) -> OpResult<Vec<Triple>> {
-    let artifact = ctx.input("triples")?;
-    let mut out = Vec::with_capacity(artifact.rows("triples")?);
-    for batch in artifact.batches("triples")? {
-        let batch = batch?;
-        let column = |name| columns::u32s(&batch, name);
-        let (heads, of, tails) = (column("head")?, column("relation")?, column("tail")?);
-        for row in 0..batch.num_rows() {
-            let triple = [heads.value(row), of.value(row), tails.value(row)];
-            let [head, relation, tail] = triple.map(|id| id as usize);
-            if head >= nodes || tail >= nodes || relation >= relations {
-                return Err(OpError::new(
-                    "a triple names an entity or relation that does not exist",
-                )
-                .artifact(&artifact.name)
-                .row(out.len() as u64)
-                .hint("connect `entities`, `relations` and `triples` of the same stage"));
-            }
-            out.push(triple);
-        }
-    }
-    Ok(out)
-}
-
-/// The form in which each entity is written most often, of equally frequent ones the first; its
-/// name where no form is known.
-fn labels(ctx: &Context, names: &Arc<TextList>) -> OpResult<Arc<TextList>> {
-    let Some(labels) = ctx.input_opt("labels") else {
-        return Ok(Arc::clone(names));
-    };
-    let mut all = TextList::new();
-    // For each node the largest count, and where its form is.
-    let mut most: Vec<(u64, usize)> = vec![(0, 0); names.len()];
-    for batch in labels.batches("labels")? {
-        let batch = batch?;
-        let (nodes, counts) = (
-            columns::u32s(&batch, "entity")?,
-            columns::u64s(&batch, "count")?,
-        );
-        let texts = columns::text(&batch, "label")?;
-        for row in 0..batch.num_rows() {
-            let count = counts.value(row);
-            let most = most.get_mut(nodes.value(row) as usize);
-            if let Some(most) = most.filter(|most| count > most.0) {
-                *most = (count, all.len());
-                all.push(texts.value(row));
-            }
-        }
-    }
-    let of_nodes = most.iter().zip(names.iter());
-    let of_nodes = of_nodes.map(|((count, form), name)| match count {
-        0 => name,
-        _ => &all[*form],
-    });
-    Ok(Arc::new(of_nodes.collect()))
 }

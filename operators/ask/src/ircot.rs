@@ -12,7 +12,6 @@ use gfm_pipe_api::{
     OutPort, PathSeg, Problem, Reporter, Schema, Type, kinds,
 };
 use gfm_pipe_eval::rankings::{RankedList, Rankings};
-use gfm_pipe_index::Load;
 use gfm_pipe_llm::{
     Asker, Chat, LlmParams, NoAnswer, Prompt, Reply, prompt_field, prompt_files, prompt_of,
     prompts_fingerprint,
@@ -166,7 +165,7 @@ impl Operator for Ircot {
         let search = Search {
             thought: prompt_of(p.prompts.thought.as_deref(), THOUGHT_PROMPT, &ctx.base)?,
             generator: Generator::open(p.prompts.answer.as_deref(), &ctx.base, p.max_words)?,
-            retriever: Ready::open(p.retriever, ctx, Load::All)?,
+            retriever: Ready::open(p.retriever, ctx)?,
             steps: p.steps,
             k: p.k,
             max_words: p.max_words,

@@ -5,8 +5,11 @@
 //! [`Answers`](gfm_pipe_api::answer::Answers) have everything in memory.
 //!
 //! - `corpus` has the documents: texts, files, pieces.
-//! - `facts` has the graph for people: names, neighbours, and where each fact was read.
-//! - `scoring` chooses a system for each question and scores all documents.
+//! - `facts` has the graph for people: names, neighbours, and where each fact was read. `tables`
+//!   reads it.
+//! - `check` finds out whether tables belong together, without loading them.
+//! - `scoring` chooses a system for each question and scores all documents; `systems` says which is
+//!   the best that there is.
 //! - `sentence` finds the sentence of a document that matters most.
 //! - `on_graph` is the model on its graph, and `walking` personalised PageRank on it.
 //! - `reasons` turns paths of the model and walks of personalised PageRank into text.
@@ -23,6 +26,7 @@
 
 mod answer;
 mod answers;
+mod check;
 mod corpus;
 mod explain;
 mod facts;
@@ -36,6 +40,8 @@ mod responses;
 mod retriever;
 mod scoring;
 mod sentence;
+mod systems;
+mod tables;
 mod walking;
 mod writer;
 

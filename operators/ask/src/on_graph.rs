@@ -18,8 +18,6 @@ use gfm_pipe_model::scorer::check_scores;
 use gfm_pipe_model::tensor::to_f64;
 use gfm_pipe_model::tensor_error;
 
-use crate::walking::shape;
-
 /// A model on a graph.
 pub struct OnGraph {
     params: Params,
@@ -168,5 +166,5 @@ fn own_nodes(ctx: &Context, matrix: &EntityDocuments) -> OpResult<Option<Arc<Ent
     let all = 0..documents as u32;
     let pairs = all.filter_map(|d| Some((passages.node(d)?, d)));
     let own = EntityDocuments::from_pairs(of, documents, pairs);
-    own.map(|own| Some(Arc::new(own))).map_err(shape)
+    Ok(Some(Arc::new(own?)))
 }

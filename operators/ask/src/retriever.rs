@@ -10,10 +10,10 @@ use gfm_pipe_api::{
     PathSeg, Problem, Reporter, Schema, columns, is_connected, kinds,
 };
 use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, listed};
-use gfm_pipe_index::Load;
 use gfm_pipe_text::Embed;
 
 use crate::answers::Ready;
+use crate::check::check;
 use crate::params::RetrieverParams;
 
 /// The operator `retriever`.
@@ -233,9 +233,9 @@ impl Operator for Retriever {
     }
 
     fn run(params: RetrieverParams, ctx: &Context) -> OpResult<()> {
-        // Loading it is the check that all parts belong together. That vectors are whole is only
-        // found out when a question is asked: reading them would take most of the time.
-        let about = Ready::open(params, ctx, Load::Check)?.about();
+        // That vectors are whole is only found out when they are loaded: reading them would take
+        // most of the time.
+        let about = check(&params, ctx)?;
         let count = |n: usize| -> ArrayRef { Arc::new(UInt64Array::from(vec![n as u64])) };
         let table = &kinds::RETRIEVER.tables[0];
         let row = columns::batch(
@@ -252,6 +252,6 @@ impl Operator for Retriever {
     }
 
     fn answers(params: RetrieverParams, ctx: &Context) -> OpResult<Arc<dyn Answers>> {
-        Ok(Arc::new(Ready::open(params, ctx, Load::All)?))
+        Ok(Arc::new(Ready::open(params, ctx)?))
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gfm_pipe_api::artifact::check_made_from_texts_of;
-use gfm_pipe_api::vector_table::{Keep, VectorTable};
+use gfm_pipe_api::bm25::Bm25;
+use gfm_pipe_api::vector_table::VectorTable;
 use gfm_pipe_api::{Cancel, Context, OpError, OpResult};
+use gfm_pipe_eval::EntityDocuments;
 use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Fused, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::walks;
@@ -15,7 +17,7 @@ use gfm_pipe_eval::features::of_question::QuestionFeatures;
 use gfm_pipe_eval::features::{KEPT, read, rely_on_walks};
 use gfm_pipe_eval::starts::{SourcedStart, Starts, merged};
 use gfm_pipe_eval::systems::{BM25, DENSE, FUSED, MODEL, PPR, RRF, System};
-use gfm_pipe_index::{Encoder, LinkedStart, Linker, Load, Texts};
+use gfm_pipe_index::{Encoder, LinkedStart, Linker, Texts};
 use gfm_pipe_model::loaded::EncoderId;
 use gfm_pipe_model::model::Question;
 use gfm_pipe_text::ReadyEncoder;
@@ -25,7 +27,8 @@ use crate::corpus::Corpus;
 use crate::facts::Facts;
 use crate::on_graph::OnGraph;
 use crate::params::RetrieverParams;
-use crate::walking::{shape, walk_on};
+use crate::systems::Systems;
+use crate::walking::Walked;
 
 /// Sources that find what a question is about. A model starts only where one of them did: the
 /// others find texts that are merely similar.
@@ -66,69 +69,66 @@ pub struct Scored {
 }
 
 impl Scoring {
-    /// Loads the systems that a stage's inputs allow.
+    /// Loads the systems that a stage's inputs allow. `words` is the index of the documents.
     ///
     /// # Errors
     /// When the inputs do not belong together.
     pub fn read(
         params: RetrieverParams,
         ctx: &Context,
-        load: Load,
-        corpus: &Corpus,
+        (corpus, words): (&Corpus, Arc<Bm25>),
         facts: Option<&Facts>,
     ) -> OpResult<Self> {
         let encoder = encoder(&params, ctx)?;
         let embedded = encoder.is_some();
-        let walk = facts.map(|facts| walk_on(params.restart, ctx, facts));
         let matrix = facts.map(|facts| Arc::clone(facts.mentioning()));
-        let ranker = params.ranker.0.top_k(params.top_k);
-        let model = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
-        let model = model.map(|matrix| OnGraph::read(ctx, ranker, matrix));
-        let model = model.transpose()?;
-        let linker = facts.map(|facts| {
-            let shared = facts.shared(corpus);
-            Linker::read(params.link, ctx, &shared, embedded, load)
-        });
-        let linker = linker.transpose()?;
-        let words = match &linker {
-            Some(linker) => Arc::clone(linker.words()),
-            None => {
-                let texts = corpus.titles.iter().zip(corpus.texts.iter());
-                Arc::new(gfm_pipe_api::bm25::Bm25::new(texts))
-            }
-        };
-        let (walk, walked) = walk.transpose()?.unzip();
-        let dense = dense(ctx, load, corpus, linker.as_ref())?.map(Arc::new);
-        let vectors = |of| linker.as_ref().and_then(|linker| linker.vectors(of));
+        let model = read_model(&params, ctx, embedded, matrix)?;
         let fused = ctx.input_opt("fusion").map(Fusion::read).transpose()?;
-        let fused = fused.map(|by| Fused {
-            by,
+        let features = fused.is_some() || model.as_ref().is_some_and(OnGraph::has_features);
+        let (walk, linker) = rayon::join(
+            || facts.map(|facts| Walked::read(params.restart, ctx, facts, features)),
+            || {
+                facts.map(|facts| {
+                    let shared = facts.shared(corpus, &words);
+                    Linker::read(params.link, ctx, &shared, embedded)
+                })
+            },
+        );
+        let (walk, linker) = (walk.transpose()?, linker.transpose()?);
+        let dense = dense(ctx, corpus, linker.as_ref())?.map(Arc::new);
+        let vectors = |of| linker.as_ref().and_then(|linker| linker.vectors(of));
+        let of_measures = read::Corpus {
             documents: corpus.len(),
-        });
-        let by_model = model.as_ref().is_some_and(OnGraph::has_features);
-        let measures = (by_model || fused.is_some()).then(|| {
-            let corpus = read::Corpus {
-                documents: corpus.len(),
-                dense: dense.clone(),
-                words: Arc::clone(&words),
-                pieces: corpus.pieces.clone(),
-                sentences: vectors(Texts::Sentences),
-                facts: vectors(Texts::Facts),
-            };
-            let measures = Measures::read(ctx, corpus, walk.as_ref(), params.restart)?;
-            match load {
-                Load::All => measures.loaded(),
-                Load::Check => Ok(measures),
-            }
-        });
-        let scoring = Scoring {
-            walked: walked.unwrap_or_default(),
+            dense: dense.clone(),
+            words: Arc::clone(&words),
+            pieces: corpus.pieces.clone(),
+            sentences: vectors(Texts::Sentences),
+            facts: vectors(Texts::Facts),
+        };
+        let Walked {
+            walk,
+            facts: walked,
+            walks,
+        } = walk.unwrap_or_default();
+        let measures = features.then(|| Measures::read(ctx, of_measures, walks)?.loaded());
+        let has = Systems {
+            model: model.is_some(),
+            fused: fused.as_ref(),
+            graph: facts.is_some(),
+            dense: dense.is_some(),
+        };
+        Ok(Scoring {
+            preferred: params.system.map_or(has.best(), |system| system.0),
+            walked,
             baselines: Baselines {
                 systems: Vec::new(),
                 dense,
                 bm25: Some(words),
                 walk,
-                fused,
+                fused: fused.map(|by| Fused {
+                    by,
+                    documents: corpus.len(),
+                }),
                 pieces: corpus.pieces.clone(),
             },
             encoder,
@@ -136,22 +136,6 @@ impl Scoring {
             measures: measures.transpose()?,
             model,
             entity_weights: params.init_entities_weight,
-            preferred: &BM25,
-        };
-        let fused = scoring.baselines.fused.as_ref();
-        let fused =
-            fused.is_some_and(|f| !rely_on_walks(&f.by.weights) || scoring.linker.is_some());
-        let best = [
-            (&MODEL, scoring.model.is_some()),
-            (&FUSED, fused),
-            (&PPR, scoring.baselines.walk.is_some()),
-            (&RRF, scoring.baselines.dense.is_some()),
-        ];
-        let best = best.into_iter().find(|(_, able)| *able);
-        let best = best.map_or(&BM25, |(system, _)| system);
-        Ok(Scoring {
-            preferred: params.system.map_or(best, |system| system.0),
-            ..scoring
         })
     }
 
@@ -330,10 +314,7 @@ impl Scoring {
             starts: &scored.seeds,
             features: features.as_ref(),
         };
-        let scores = self
-            .baselines
-            .ask_one(scored.system, asked)
-            .map_err(shape)?;
+        let scores = self.baselines.ask_one(scored.system, asked)?;
         scored.documents = scores
             .ok_or_else(|| OpError::internal(format!("`{}` cannot answer", scored.system.name)))?;
         Ok(scored)
@@ -362,8 +343,7 @@ impl Scoring {
             embedding: &scored.embedding,
             starts: &starts,
         };
-        let features = measures.of(asked, similar, KEPT);
-        features.map(Some).map_err(shape)
+        measures.of(asked, similar, KEPT).map(Some)
     }
 
     /// Whether a score says that the system knows nothing in favour of a document.
@@ -383,8 +363,28 @@ pub fn id(encoder: &ReadyEncoder) -> Encoder<'_> {
     }
 }
 
+/// Reads the model, if there is one and questions are embedded. `matrix` says which documents
+/// mention a node.
+///
+/// # Errors
+/// When the inputs do not belong together.
+pub fn read_model(
+    params: &RetrieverParams,
+    ctx: &Context,
+    embedded: bool,
+    matrix: Option<Arc<EntityDocuments>>,
+) -> OpResult<Option<OnGraph>> {
+    let ranker = params.ranker.0.top_k(params.top_k);
+    let matrix = matrix.filter(|_| embedded && ctx.input_opt("model").is_some());
+    let model = matrix.map(|matrix| OnGraph::read(ctx, ranker, matrix));
+    model.transpose()
+}
+
 /// Loads the encoder, if something was embedded, and checks that everything was embedded by it.
-fn encoder(params: &RetrieverParams, ctx: &Context) -> OpResult<Option<ReadyEncoder>> {
+///
+/// # Errors
+/// When something was embedded by another one, or it cannot be loaded.
+pub fn encoder(params: &RetrieverParams, ctx: &Context) -> OpResult<Option<ReadyEncoder>> {
     let ports = [
         "corpus_embeddings",
         "fact_embeddings",
@@ -419,12 +419,7 @@ fn encoder(params: &RetrieverParams, ctx: &Context) -> OpResult<Option<ReadyEnco
 }
 
 /// The embeddings of documents, which the linker may have loaded.
-fn dense(
-    ctx: &Context,
-    load: Load,
-    corpus: &Corpus,
-    linker: Option<&Linker>,
-) -> OpResult<Option<Dense>> {
+fn dense(ctx: &Context, corpus: &Corpus, linker: Option<&Linker>) -> OpResult<Option<Dense>> {
     let Some(embeddings) = ctx.input_opt("corpus_embeddings") else {
         return Ok(None);
     };
@@ -439,9 +434,6 @@ fn dense(
     if let Some(points) = known {
         return Ok(Some(Dense::of(points)));
     }
-    let points = match load {
-        Load::All => VectorTable::read(embeddings)?,
-        Load::Check => VectorTable::new(Keep::Exact, 0),
-    };
+    let points = VectorTable::read(embeddings)?;
     Ok(Some(Dense::of(Arc::new(points))))
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use ahash::AHashSet;
+use gfm_pipe_api::OpResult;
 use gfm_pipe_index::sentences_of;
 
 use crate::corpus::Corpus;
@@ -20,19 +21,22 @@ pub struct Sentence {
 /// Finds the sentence that is most similar to the question, among all pieces of the document. By
 /// embeddings where there is an encoder, otherwise by common words. `None` where the document has
 /// no text, or the question shares nothing with it.
+///
+/// # Errors
+/// When vectors on disk cannot be read.
 pub fn best(
     scoring: &Scoring,
     corpus: &Corpus,
     question: &str,
     scored: &Scored,
     document: u32,
-) -> Option<Sentence> {
+) -> OpResult<Option<Sentence>> {
     let pieces = corpus.pieces_of(document);
     if let (Some(encoder), Some(linker)) = (scoring.encoder(), scoring.linker())
         && linker.has_sentences()
     {
-        let found = linker.best_sentence(pieces, (id(encoder), &scored.embedding));
-        return found.map(|(piece, range)| Sentence { piece, range });
+        let found = linker.best_sentence(pieces, (id(encoder), &scored.embedding))?;
+        return Ok(found.map(|(piece, range)| Sentence { piece, range }));
     }
     let all = pieces.flat_map(|piece| {
         let ranges = sentences_of(&corpus.texts[piece as usize]).into_iter();
@@ -44,9 +48,10 @@ pub fn best(
         Some(Ok(vectors)) => by_vectors(&vectors, &scored.embedding),
         _ => by_words(&texts, question),
     };
-    let best =
-        (0..all.len()).max_by(|a, b| likeness[*a].total_cmp(&likeness[*b]).then(b.cmp(a)))?;
-    (likeness[best] > 0.0).then(|| all.swap_remove(best))
+    let best = (0..all.len()).max_by(|a, b| likeness[*a].total_cmp(&likeness[*b]).then(b.cmp(a)));
+    Ok(best
+        .filter(|best| likeness[*best] > 0.0)
+        .map(|best| all.swap_remove(best)))
 }
 
 fn text<'a>(corpus: &'a Corpus, sentence: &Sentence) -> &'a str {

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use gfm_pipe_api::{Context, OpError, OpResult};
-use gfm_pipe_eval::BadShape;
+use gfm_pipe_api::{Context, OpResult};
 use gfm_pipe_eval::baselines::asked::{Walk, edge_weights};
-use gfm_pipe_eval::baselines::ppr::Ppr;
 use gfm_pipe_eval::baselines::walks;
+use gfm_pipe_eval::features::measure::Walks;
 
 use crate::facts::Facts;
 
@@ -22,15 +21,42 @@ pub fn walk_on(
 ) -> OpResult<(Walk, walks::Facts)> {
     let triples = facts.triples();
     let weights = edge_weights(ctx, triples.all.len())?;
-    let weight = |row: usize| weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
-    let edges = triples.all.iter().enumerate();
-    let edges = edges.map(|(row, [head, _, tail])| (*head, *tail, weight(row)));
-    let on = Ppr::new(facts.nodes(), edges).map_err(shape)?;
+    let facts_walked = walks::Facts::new(Arc::clone(triples), weights);
+    let on = facts_walked.graph(facts.nodes(), |_| true)?;
     let walk = Walk::of_stage(ctx, on, Arc::clone(facts.mentioning()), restart)?;
-    Ok((walk, walks::Facts::new(Arc::clone(triples), weights)))
+    Ok((walk, facts_walked))
 }
 
-/// An error of a shape, as an operator's error.
-pub fn shape(e: BadShape) -> OpError {
-    OpError::wrap("the inputs do not belong together", e)
+/// The graph that scores are computed on.
+#[derive(Default)]
+pub struct Walked {
+    /// Personalised PageRank on it.
+    pub walk: Option<Walk>,
+    /// The facts that its walks are shown by.
+    pub facts: walks::Facts,
+    /// Walks over some of its edges, for features.
+    pub walks: Option<Walks>,
+}
+
+impl Walked {
+    /// The graph of a stage, for features too if these are needed. For `restart` see [`walk_on`].
+    ///
+    /// # Errors
+    /// When the inputs do not belong together.
+    pub fn read(
+        restart: Option<f64>,
+        ctx: &Context,
+        facts: &Facts,
+        features: bool,
+    ) -> OpResult<Self> {
+        let (walk, facts) = walk_on(restart, ctx, facts)?;
+        let walks = features
+            .then(|| Walks::with(ctx, &walk, &facts))
+            .transpose()?;
+        Ok(Walked {
+            walk: Some(walk),
+            facts,
+            walks,
+        })
+    }
 }

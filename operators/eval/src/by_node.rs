@@ -1,6 +1,10 @@
 //! The triples of a graph, and those of each node.
 
+use std::sync::Arc;
+
 use gfm_pipe_api::lists::Lists;
+
+use crate::BadShape;
 
 /// The rows of a table of triples, by the nodes at their ends.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +40,7 @@ impl ByNode {
 #[derive(Debug, Clone, Default)]
 pub struct Triples {
     /// All triples.
-    pub all: Vec<[u32; 3]>,
+    pub all: Arc<Vec<[u32; 3]>>,
     /// The rows of each node's triples.
     pub by_node: ByNode,
 }
@@ -44,15 +48,31 @@ pub struct Triples {
 impl Triples {
     /// Takes the triples of a graph with this number of nodes.
     ///
-    /// # Panics
-    /// When there are fewer nodes than a triple says.
-    pub fn new(nodes: usize, all: Vec<[u32; 3]>) -> Self {
+    /// # Errors
+    /// When a triple names a node that does not exist.
+    pub fn new(nodes: usize, all: Vec<[u32; 3]>) -> Result<Self, BadShape> {
         let ends = all.iter().map(|[head, _, tail]| (*head, *tail));
-        Triples {
+        check_ends(nodes, ends.clone())?;
+        Ok(Triples {
             by_node: ByNode::new(nodes, ends),
-            all,
-        }
+            all: Arc::new(all),
+        })
     }
+}
+
+/// Checks that the nodes at the ends of triples exist.
+///
+/// # Errors
+/// When one does not.
+pub fn check_ends(
+    nodes: usize,
+    mut ends: impl Iterator<Item = (u32, u32)>,
+) -> Result<(), BadShape> {
+    let outside = ends.find(|(head, tail)| *head.max(tail) as usize >= nodes);
+    outside.map_or(Ok(()), |(head, tail)| {
+        let largest = head.max(tail);
+        Err(BadShape(format!("entity {largest} of {nodes} in a triple")))
+    })
 }
 
 #[cfg(test)]
@@ -71,5 +91,7 @@ mod tests {
         }
         assert_eq!(rows.between(0, 2), [2]);
         assert!(ByNode::default().of(0).is_empty());
+        assert!(Triples::new(3, vec![[0, 7, 2], [2, 0, 1]]).is_ok());
+        assert!(Triples::new(2, vec![[0, 7, 1], [2, 0, 1]]).is_err());
     }
 }

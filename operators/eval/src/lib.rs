@@ -21,6 +21,7 @@ pub mod features;
 pub mod groups;
 pub mod link_metrics;
 pub mod metrics;
+pub mod numbers;
 mod order;
 pub mod pages;
 pub mod passages;
@@ -43,7 +44,7 @@ mod parity2_tests;
 #[cfg(test)]
 mod parity_tests;
 
-use gfm_pipe_api::{OpEntry, Operator};
+use gfm_pipe_api::{OpEntry, OpError, Operator};
 
 pub use entity_documents::EntityDocuments;
 pub use order::{places, top};
@@ -55,6 +56,12 @@ pub const POOL: &str = pool::Pool::NAME;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadShape(pub String);
+
+impl From<BadShape> for OpError {
+    fn from(e: BadShape) -> Self {
+        OpError::wrap("the inputs do not belong together", e)
+    }
+}
 
 /// The operators of this crate.
 pub fn operators() -> Vec<OpEntry> {

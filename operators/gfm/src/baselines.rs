@@ -8,7 +8,6 @@ use gfm_pipe_api::artifact::check_made_from_texts_of;
 use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::vector_table::VectorTable;
 use gfm_pipe_api::{Context, OpError, OpResult};
-use gfm_pipe_eval::BadShape;
 use gfm_pipe_eval::baselines::asked::{self, Asked, Fused, Scores, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::ppr::Ppr;
@@ -71,7 +70,7 @@ impl<'a> Baselines<'a> {
                 }
             };
             let matrix = Arc::clone(&on.matrix);
-            Walk::of_stage(ctx, walk.map_err(shape)?, matrix, walking.restart)
+            Walk::of_stage(ctx, walk?, matrix, walking.restart)
         };
         let bm25 = || {
             let pairs = inputs.titles.iter().zip(&inputs.texts);
@@ -117,7 +116,7 @@ impl<'a> Baselines<'a> {
             starts: &starts.unwrap_or_default(),
             features: questions.features(question),
         };
-        self.by.ask(asked).map_err(shape)
+        self.by.ask(asked)
     }
 }
 
@@ -144,8 +143,4 @@ fn dense(ctx: &Context, inputs: &Inputs) -> OpResult<Dense> {
         .hint("give both `embed` stages the same `model`"));
     }
     Ok(Dense::of(Arc::new(VectorTable::read(artifact)?)))
-}
-
-fn shape(e: BadShape) -> OpError {
-    OpError::wrap("the inputs do not belong together", e)
 }

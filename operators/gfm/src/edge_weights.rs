@@ -26,7 +26,7 @@ pub(crate) fn weighted_triples(
         for (i, position) in positions.values().iter().enumerate() {
             // Inverses come after all direct triples.
             if let Some(triple) = out.get_mut(*position as usize) {
-                let weight = f64::from(weights[*position as usize]);
+                let weight = f64::from(weights.at(*position as usize));
                 *triple = (heads.value(i), tails.value(i), weight);
             }
         }

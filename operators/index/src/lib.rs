@@ -51,8 +51,8 @@ pub use ingest_documents::{DocumentsParams, IngestDocuments};
 pub use ingest_questions::{IngestQuestions, QuestionsParams};
 pub use join_equivalent::{JoinEquivalent, JoinParams};
 pub use link_questions::{
-    Encoder, Filter, FilterPrompts, LinkParams, LinkQuestions, LinkQuestionsParams, LinkedStart,
-    Linker, Load, SentencePlaces, Shared, Texts, read_links, sentences_of,
+    Check, Encoder, Filter, FilterPrompts, LinkParams, LinkQuestions, LinkQuestionsParams,
+    LinkedStart, Linker, SentencePlaces, Shared, Texts, checks, read_links, sentences_of,
 };
 pub use make_questions::{MakeParams, MakeQuestions};
 

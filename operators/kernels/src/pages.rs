@@ -1,12 +1,12 @@
-//! Large pages for large buffers. States are read in random order, and with pages of 4 KiB the
-//! processor has to look up another page for nearly every row.
+//! Pages of memory: large ones for large buffers, and those that are free.
 
 /// For smaller buffers, in bytes, a call is not worth its cost.
 #[cfg(target_os = "linux")]
 const LARGE: usize = 8 << 20;
 
 /// Asks the system to back a buffer, including its spare capacity, with large pages from now on.
-/// This affects only speed.
+/// This affects only speed: states are read in random order, and with pages of 4 KiB the processor
+/// has to look up another page for nearly every row.
 pub fn ask_for_large<T>(buffer: &Vec<T>) {
     #[cfg(target_os = "linux")]
     {
@@ -28,4 +28,14 @@ pub fn ask_for_large<T>(buffer: &Vec<T>) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = buffer;
+}
+
+/// Gives memory that was freed back to the system, as far as it is in whole pages. The C library
+/// keeps it otherwise, between what is still in use.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call takes no memory from its owner, and may be made by any thread at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

@@ -178,7 +178,7 @@ impl Folder {
         }
         file.sync_all()?;
         std::fs::rename(path, sealed)?;
-        pack::sync_folder(&self.path)?;
+        crate::files::sync_folder(&self.path)?;
         let added = self.path.join(ADDED);
         let mut added = File::options().create(true).append(true).open(added)?;
         added.write_all(format!("{name}\n").as_bytes())?;

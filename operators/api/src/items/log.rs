@@ -24,7 +24,7 @@ impl Log {
         if synced {
             // The folder may be new, and the one above, too.
             for folder in folder.ancestors().take(3) {
-                pack::sync_folder(folder)?;
+                crate::files::sync_folder(folder)?;
             }
         }
         Ok(Log {

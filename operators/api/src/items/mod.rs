@@ -22,6 +22,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rayon::prelude::*;
+
 pub use folder::{Dead, Folder, all as folders, unfinished};
 use log::Log;
 pub use pack::{Id, hex};
@@ -414,20 +416,24 @@ impl<'a> Work<'a> {
 
     /// Returns the results of items. Results that are kept are read, and `compute` makes the rest.
     ///
-    /// `decode` turns kept bytes into a result, and refuses what does not fit the item. `compute`
-    /// gets positions in `items`, and returns a result and its bytes for each.
+    /// `decode` turns kept bytes into a result, and refuses what does not fit the item. It is
+    /// called on all threads. `compute` gets positions in `items`, and returns a result and its
+    /// bytes for each.
     ///
     /// # Errors
     /// The errors of `compute`, and when it returns another number of results.
-    pub fn obtain<T>(
+    pub fn obtain<T: Send>(
         &mut self,
         items: &[Item<'_>],
-        mut decode: impl FnMut(usize, &[u8]) -> Option<T>,
+        decode: impl Fn(usize, &[u8]) -> Option<T> + Sync,
         compute: impl FnOnce(&[usize]) -> OpResult<Vec<(T, Vec<u8>)>>,
     ) -> OpResult<Vec<T>> {
         let ids: Vec<Id> = items.iter().map(|i| self.id(i.parts)).collect();
-        let mut out: Vec<Option<T>> = ids.iter().map(|_| None).collect();
-        self.read(&ids, |i, bytes| out[i] = decode(i, bytes));
+        let mut kept: Vec<Option<Vec<u8>>> = vec![None; ids.len()];
+        self.read(&ids, |i, bytes| kept[i] = Some(bytes.to_vec()));
+        let decoded = kept.into_par_iter().enumerate();
+        let decoded = decoded.map(|(i, bytes)| decode(i, &bytes?));
+        let mut out: Vec<Option<T>> = decoded.collect();
         let missing: Vec<usize> = (0..ids.len()).filter(|i| out[*i].is_none()).collect();
         if !missing.is_empty() {
             let made = compute(&missing)?;

@@ -202,7 +202,7 @@ pub(super) fn seal(
     file.sync_all()?;
     let sealed = folder.join(format!("{}.{ENDING}", digest.to_hex()));
     std::fs::rename(path, &sealed)?;
-    sync_folder(folder)?;
+    files::sync_folder(folder)?;
     Ok(Some(sealed))
 }
 
@@ -245,15 +245,6 @@ fn unique() -> String {
     hasher.update(&std::process::id().to_le_bytes());
     hasher.update(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
     hex(&short(&hasher.finalize()))
-}
-
-/// Makes the names inside a folder survive a power cut.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    // Not every system can open a folder to sync it; where that works, an error is a real one.
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Opens a file for reading, and for writing where it is to be sealed.

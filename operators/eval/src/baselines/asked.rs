@@ -8,13 +8,14 @@ use gfm_pipe_api::{Context, OpError, OpResult, columns};
 use super::dense::Dense;
 use super::ppr::{Ppr, RESTART, RESTART_WITH_PASSAGES};
 use super::rrf::fuse;
+use crate::EntityDocuments;
 use crate::features::fusion::Fusion;
 use crate::features::of_question::QuestionFeatures;
+use crate::numbers::{self, Numbers};
 use crate::passages::Passages;
 use crate::pieces::Pieces;
 use crate::rankers::SIMPLE;
 use crate::systems::{BM25, DENSE, FUSED, PPR, RRF, System};
-use crate::{BadShape, EntityDocuments};
 
 /// Systems that need no training, ready to be asked.
 pub struct Baselines {
@@ -46,21 +47,25 @@ pub struct Walk {
 ///
 /// # Errors
 /// When the number of weights differs from this number of triples.
-pub fn edge_weights(ctx: &Context, triples: usize) -> OpResult<Option<Vec<f32>>> {
+pub fn edge_weights(ctx: &Context, triples: usize) -> OpResult<Option<Numbers<f32>>> {
     let Some(artifact) = ctx.input_opt("edge_weights") else {
         return Ok(None);
     };
-    let table = artifact.read("edge_weights")?;
-    let weights = columns::f32s(&table, "weight")?.values().to_vec();
-    if weights.len() != triples {
+    let rows = artifact.rows("edge_weights")?;
+    if rows != triples {
         return Err(OpError::new(format!(
-            "there are {} weights, but the graph has {triples} triples",
-            weights.len()
+            "there are {rows} weights, but the graph has {triples} triples",
         ))
         .artifact(&artifact.name)
         .hint("connect `edge_weights` of the stage whose triples the graph has"));
     }
-    Ok(Some(weights))
+    let mut weights = numbers::Builder::new(rows, |weight: f32| u64::from(weight.to_bits()));
+    for batch in artifact.batches("edge_weights")? {
+        let batch = batch?;
+        let of_batch = columns::f32s(&batch, "weight")?.values().iter();
+        of_batch.for_each(|weight| weights.push(*weight));
+    }
+    Ok(Some(weights.finish()))
 }
 
 /// Weights of features, and how many documents they rank.
@@ -142,7 +147,7 @@ impl Baselines {
     ///
     /// # Errors
     /// When the embedding has another length than those of the documents, or a start is not a node.
-    pub fn ask(&self, question: Asked<'_>) -> Result<Scores, BadShape> {
+    pub fn ask(&self, question: Asked<'_>) -> OpResult<Scores> {
         let (mut documents, entities) = self.parts(question, &|_| true)?;
         if self.has(&RRF) {
             documents.push((&RRF, self.by_ranks(&documents)));
@@ -162,11 +167,7 @@ impl Baselines {
     ///
     /// # Errors
     /// See [`Baselines::ask`].
-    pub fn ask_one(
-        &self,
-        system: &System,
-        question: Asked<'_>,
-    ) -> Result<Option<Vec<f64>>, BadShape> {
+    pub fn ask_one(&self, system: &System, question: Asked<'_>) -> OpResult<Option<Vec<f64>>> {
         if system.is(&FUSED) {
             return Ok(self.by_features(&question));
         }
@@ -184,7 +185,7 @@ impl Baselines {
         &self,
         question: Asked<'_>,
         wanted: &dyn Fn(&System) -> bool,
-    ) -> Result<(Vec<Part>, Option<Vec<f64>>), BadShape> {
+    ) -> OpResult<(Vec<Part>, Option<Vec<f64>>)> {
         let dense = self.dense.as_ref().filter(|_| wanted(&DENSE));
         let bm25 = self.bm25.as_ref().filter(|_| wanted(&BM25));
         let walk = self.walk.as_ref().filter(|_| wanted(&PPR));

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use gfm_pipe_api::OpResult;
 use gfm_pipe_api::points::{Points, quick_dot};
 use gfm_pipe_api::vector_table::{Query, VectorTable};
 use rayon::prelude::*;
@@ -47,26 +48,27 @@ impl Dense {
     /// The cosine of every document with a question's embedding, by document id.
     ///
     /// # Errors
-    /// When the embedding has another length.
-    pub fn scores(&self, question: &[f32]) -> Result<Vec<f64>, BadShape> {
+    /// When the embedding has another length, or vectors on disk cannot be read.
+    pub fn scores(&self, question: &[f32]) -> OpResult<Vec<f64>> {
         let (dim, rows) = (self.dim(), self.0.len());
         if question.len() != dim {
             return Err(BadShape(format!(
                 "the question's embedding has length {}, the documents' {dim}",
                 question.len(),
-            )));
+            ))
+            .into());
         }
         let norm = quick_dot(question, question).sqrt();
         let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-        let query = Query::new(question);
+        let query = [Query::new(question)];
         let mut out = vec![0.0; rows];
         let parts = out.par_chunks_mut(ROWS).enumerate();
-        parts.for_each(|(part, out)| {
+        parts.try_for_each(|(part, out)| {
             let first = part * ROWS;
             let rows = first..first + out.len();
-            self.0
-                .dots(&query, rows, |row, dot| out[row - first] = scale * dot);
-        });
+            let table = &self.0;
+            table.dots(&query, rows, |_, row, dot| out[row - first] = scale * dot)
+        })?;
         Ok(out)
     }
 }

@@ -10,6 +10,11 @@
 //! are nodes, as in HippoRAG 2 (Gutiérrez et al. 2025), otherwise the sum of the masses of its
 //! entities (the ranker `simple`).
 
+use gfm_pipe_api::lists::Lists;
+
+use super::walks_nearby::LARGE;
+use crate::by_node::{ByNode, check_ends};
+use crate::numbers::{self, Numbers};
 use crate::{BadShape, EntityDocuments};
 
 /// Probability of returning to the question's start nodes, as in HippoRAG.
@@ -25,112 +30,110 @@ pub(super) const MAX_STEPS: usize = 400;
 
 /// A graph to walk on.
 pub struct Ppr {
-    pub(super) offsets: Vec<usize>,
-    pub(super) neighbours: Vec<u32>,
-    /// For each entry of `neighbours`: probability of the step from that neighbour to the row's
-    /// node.
-    pub(super) steps: Vec<f64>,
+    /// The neighbours of each node, ascending.
+    pub(super) neighbours: Lists,
+    steps: Steps,
     /// For each node: the weight of its edges together.
     pub(super) weights: Vec<f64>,
     pub(super) isolated: Vec<u32>,
     pub(super) restart: f64,
 }
 
+/// What tells, for each neighbour in the row of a node, the probability of the step from that
+/// neighbour to the node.
+enum Steps {
+    /// The probabilities.
+    Known(Vec<f64>),
+    /// The weights of the edges, of which few are different: they take a quarter of the memory.
+    Weights(Numbers<f64>),
+}
+
 impl Ppr {
-    /// Builds the graph from the heads, tails and weights of the direct triples, which are read
-    /// twice. Triples of weight 0 are left out.
+    /// Builds the graph from the heads, tails and weights of the direct triples. Triples of weight
+    /// 0 are left out.
     ///
     /// # Errors
     /// When an id is out of range, or a weight is negative or not finite.
     pub fn new(
         num_entities: usize,
-        triples: impl IntoIterator<Item = (u32, u32, f64), IntoIter: Clone>,
+        triples: impl IntoIterator<Item = (u32, u32, f64)>,
     ) -> Result<Self, BadShape> {
-        let edges = triples.into_iter();
-        let mut offsets = vec![0; num_entities + 1];
-        for (h, t, weight) in edges.clone() {
-            let largest = h.max(t);
-            if largest as usize >= num_entities {
-                return Err(BadShape(format!(
-                    "entity {largest} of {num_entities} in a triple"
-                )));
-            }
-            if !weight.is_finite() || weight < 0.0 {
-                return Err(BadShape(format!("a triple weighs {weight}")));
-            }
-            if weight > 0.0 {
-                offsets[h as usize + 1] += 1;
-                if h != t {
-                    offsets[t as usize + 1] += 1;
+        let edges: Vec<(u32, u32, f64)> = triples.into_iter().collect();
+        let ends = edges.iter().map(|(head, tail, _)| (*head, *tail));
+        check_ends(num_entities, ends.clone())?;
+        let by_node = ByNode::new(num_entities, ends);
+        Self::of_edges(num_entities, &by_node, |row| Some(edges[row as usize]))
+    }
+
+    /// Builds the graph from some of the triples of each node: `edge` returns the head, tail and
+    /// weight of a row, or nothing where it is not used.
+    ///
+    /// # Errors
+    /// When a weight is negative or not finite.
+    pub fn of_edges(
+        num_entities: usize,
+        by_node: &ByNode,
+        edge: impl Fn(u32) -> Option<(u32, u32, f64)>,
+    ) -> Result<Self, BadShape> {
+        let mut neighbours = Lists::default();
+        let mut of_edges = numbers::Builder::new(0, f64::to_bits);
+        let mut weights = Vec::with_capacity(num_entities);
+        let mut ends: Vec<(u32, f64)> = Vec::new();
+        for node in (0..=u32::MAX).take(num_entities) {
+            ends.clear();
+            for (head, tail, weight) in by_node.of(node).iter().filter_map(|row| edge(*row)) {
+                check_weight(weight)?;
+                if weight > 0.0 {
+                    ends.push((if head == node { tail } else { head }, weight));
                 }
             }
+            // Stable, so that weights are summed in the order of the triples.
+            ends.sort_by_key(|(to, _)| *to);
+            weights.push(ends.iter().map(|(_, weight)| weight).sum());
+            let joined = ends.chunk_by(|a, b| a.0 == b.0);
+            neighbours.push(joined.clone().map(|same| same[0].0));
+            joined.for_each(|same| of_edges.push(same.iter().map(|(_, weight)| weight).sum()));
         }
-        for i in 0..num_entities {
-            offsets[i + 1] += offsets[i];
-        }
-        // The ends of the edges of each node, in the order of the triples.
-        let ends = offsets[num_entities];
-        let (mut neighbours, mut steps) = (vec![0; ends], vec![0.0; ends]);
-        let mut next = offsets.clone();
-        let mut put = |from: u32, to: u32, weight: f64| {
-            let at = &mut next[from as usize];
-            (neighbours[*at], steps[*at]) = (to, weight);
-            *at += 1;
-        };
-        for (h, t, weight) in edges.filter(|(.., weight)| *weight > 0.0) {
-            put(h, t, weight);
-            if h != t {
-                put(t, h, weight);
-            }
-        }
+        neighbours.shrink();
+        let none = (0..).zip(&weights).filter(|(_, weight)| **weight == 0.0);
         let mut graph = Ppr {
-            offsets,
+            isolated: none.map(|(id, _)| id).collect(),
             neighbours,
-            steps,
-            weights: vec![0.0; num_entities],
-            isolated: Vec::new(),
+            steps: Steps::Weights(of_edges.finish()),
+            weights,
             restart: RESTART,
         };
-        graph.join_edges();
-        graph.divide_weights();
+        graph.divide_weights(LARGE);
         Ok(graph)
     }
 
-    /// Sorts the neighbours of each node, joins those that are the same, and adds up the weights.
-    fn join_edges(&mut self) {
-        let (mut row, mut written) = (Vec::new(), 0);
-        for node in 0..self.weights.len() {
-            let ends = self.offsets[node]..self.offsets[node + 1];
-            row.clear();
-            row.extend(ends.map(|at| (self.neighbours[at], self.steps[at])));
-            // Stable, so that weights are summed in the order of the triples.
-            row.sort_by_key(|(to, _)| *to);
-            self.weights[node] = row.iter().map(|(_, weight)| weight).sum();
-            self.offsets[node] = written;
-            for same in row.chunk_by(|a, b| a.0 == b.0) {
-                self.neighbours[written] = same[0].0;
-                self.steps[written] = same.iter().map(|(_, weight)| weight).sum();
-                written += 1;
-            }
-        }
-        if let Some(last) = self.offsets.last_mut() {
-            *last = written;
-        }
-        self.neighbours.truncate(written);
-        self.steps.truncate(written);
-        self.neighbours.shrink_to_fit();
-        self.steps.shrink_to_fit();
+    /// Makes probabilities of the weights of edges, unless there are at least `most` of them and
+    /// few are different.
+    pub(super) fn divide_weights(&mut self, most: usize) {
+        let steps = match &self.steps {
+            Steps::Weights(Numbers::Few { of, .. }) if of.len() >= most => return,
+            _ => (0..self.neighbours.values().len()).map(|place| self.step(place)),
+        };
+        self.steps = Steps::Known(steps.collect());
     }
 
-    /// Makes probabilities of the weights of edges.
-    fn divide_weights(&mut self) {
-        for (to, step) in self.neighbours.iter().zip(&mut self.steps) {
-            *step /= self.weights[*to as usize];
+    /// The probability of the step from the neighbour in a place to the node in whose row it is.
+    pub(super) fn step(&self, place: usize) -> f64 {
+        match &self.steps {
+            Steps::Known(steps) => steps[place],
+            Steps::Weights(weights) => {
+                let from = self.neighbours.values()[place];
+                weights.at(place) / self.weights[from as usize]
+            }
         }
-        let none = (0..)
-            .zip(&self.weights)
-            .filter(|(_, weight)| **weight == 0.0);
-        self.isolated = none.map(|(id, _)| id).collect();
+    }
+
+    /// The neighbours of a node with the probabilities of the steps from them.
+    pub(super) fn arriving(&self, node: usize) -> impl Iterator<Item = (usize, f64)> {
+        let row = self.neighbours.range(node);
+        let neighbours = self.neighbours.values()[row.clone()].iter();
+        let steps = row.map(|place| self.step(place));
+        neighbours.map(|from| *from as usize).zip(steps)
     }
 
     /// Sets the probability of returning to the start nodes, above 0 and at most 1.
@@ -141,7 +144,7 @@ impl Ppr {
 
     /// Number of nodes.
     pub fn nodes(&self) -> usize {
-        self.offsets.len() - 1
+        self.weights.len()
     }
 
     /// The probability of returning to the start nodes.
@@ -189,12 +192,7 @@ impl Ppr {
         let mut next = vec![0.0; nodes];
         for _ in 0..MAX_STEPS {
             for (v, out) in next.iter_mut().enumerate() {
-                let row = self.offsets[v]..self.offsets[v + 1];
-                let arriving: f64 = self.neighbours[row.clone()]
-                    .iter()
-                    .zip(&self.steps[row])
-                    .map(|(&u, p)| mass[u as usize] * p)
-                    .sum();
+                let arriving: f64 = self.arriving(v).map(|(u, p)| mass[u] * p).sum();
                 *out = (1.0 - self.restart) * arriving;
             }
             let stuck: f64 = self.isolated.iter().map(|&u| mass[u as usize]).sum();
@@ -210,6 +208,17 @@ impl Ppr {
         }
         Ok(Some(mass))
     }
+}
+
+/// Checks the weight of a triple.
+///
+/// # Errors
+/// When it is negative or not finite.
+pub fn check_weight(weight: f64) -> Result<(), BadShape> {
+    if weight.is_finite() && weight >= 0.0 {
+        return Ok(());
+    }
+    Err(BadShape(format!("a triple weighs {weight}")))
 }
 
 /// Question entities with their weights as start nodes. If `weighted`, a weight is 1 / number of

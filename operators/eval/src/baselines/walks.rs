@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::ppr::Ppr;
 use crate::BadShape;
 use crate::by_node::Triples;
+use crate::numbers::Numbers;
 use crate::paths::{Edge, Path, Search, Step, best_walks};
 use crate::starts::Starts;
 
@@ -51,7 +52,7 @@ impl Ppr {
         longest: usize,
         top: usize,
     ) -> Result<Vec<MassWalk>, BadShape> {
-        let nodes = self.offsets.len() - 1;
+        let nodes = self.nodes();
         if let Some(outside) = targets.iter().find(|t| **t as usize >= nodes) {
             return Err(BadShape(format!("target {outside} of {nodes} nodes")));
         }
@@ -183,22 +184,22 @@ impl Ppr {
                         continue;
                     }
                     for at in self.row(*from) {
-                        let to = self.neighbours[at];
+                        let to = self.neighbours.values()[at];
                         if !enough(to, mass) {
                             continue;
                         }
                         if let Some(place) = self.place(*from, to)
-                            && enough(to, mass * self.steps[place])
+                            && enough(to, mass * self.step(place))
                         {
-                            take(self.edge_at(to, place), mass * self.steps[place]);
+                            take(self.edge_at(to, place), mass * self.step(place));
                         }
                     }
                 }
             } else {
                 for to in by_hop[..=left].iter().flatten() {
                     for place in self.row(*to) {
-                        let mass = before.mass(self.neighbours[place]);
-                        let mass = mass * goes_on * self.steps[place];
+                        let mass = before.mass(self.neighbours.values()[place]);
+                        let mass = mass * goes_on * self.step(place);
                         if mass > 0.0 && enough(*to, mass) {
                             take(self.edge_at(*to, place), mass);
                         }
@@ -214,24 +215,26 @@ impl Ppr {
 
     /// The places of a node's neighbours.
     fn row(&self, node: u32) -> Range<usize> {
-        self.offsets[node as usize]..self.offsets[node as usize + 1]
+        self.neighbours.range(node as usize)
     }
 
     /// The edge into `to` from its neighbour at a place, with the logarithm of the probability that
     /// the walker does not return and takes it.
     fn edge_at(&self, to: u32, place: usize) -> Edge {
         Edge {
-            from: self.neighbours[place],
+            from: self.neighbours.values()[place],
             to,
             label: 0,
-            gain: ((1.0 - self.restart) * self.steps[place]).ln(),
+            gain: ((1.0 - self.restart) * self.step(place)).ln(),
         }
     }
 
     /// Where the edge between two nodes stands in the row of `to`.
     fn place(&self, from: u32, to: u32) -> Option<usize> {
         let row = self.row(to);
-        let at = self.neighbours[row.clone()].binary_search(&from).ok()?;
+        let at = self.neighbours.values()[row.clone()]
+            .binary_search(&from)
+            .ok()?;
         Some(row.start + at)
     }
 
@@ -251,7 +254,7 @@ impl Ppr {
             match by_hop.last() {
                 None => from.by_ref().for_each(visit),
                 Some(last) => {
-                    let rows = last.iter().flat_map(|v| &self.neighbours[self.row(*v)]);
+                    let rows = last.iter().flat_map(|v| self.neighbours.of(*v as usize));
                     rows.for_each(|v| visit(*v));
                 }
             }
@@ -321,19 +324,29 @@ impl Local {
 pub struct Facts {
     triples: Arc<Triples>,
     /// Their weights; `None` if all are the same.
-    weights: Option<Vec<f32>>,
+    weights: Option<Numbers<f32>>,
 }
 
 impl Facts {
-    /// Takes direct triples and their weights, those of [`Ppr::new`]. Without weights all weigh the
-    /// same.
-    pub fn new(triples: Arc<Triples>, weights: Option<Vec<f32>>) -> Self {
+    /// Takes direct triples and a weight for each. Without weights all weigh the same.
+    pub fn new(triples: Arc<Triples>, weights: Option<Numbers<f32>>) -> Self {
         Facts { triples, weights }
     }
 
     fn weight(&self, row: usize) -> f32 {
-        let weights = self.weights.as_ref();
-        weights.and_then(|w| w.get(row)).map_or(1.0, |w| *w)
+        self.weights.as_ref().map_or(1.0, |weights| weights.at(row))
+    }
+
+    /// The graph with this number of nodes of the facts whose relation is used.
+    ///
+    /// # Errors
+    /// When a weight is negative or not finite.
+    pub fn graph(&self, nodes: usize, uses: impl Fn(u32) -> bool) -> Result<Ppr, BadShape> {
+        Ppr::of_edges(nodes, &self.triples.by_node, |row| {
+            let [head, relation, tail] = self.triples.all[row as usize];
+            let weight = || f64::from(self.weight(row as usize));
+            uses(relation).then(|| (head, tail, weight()))
+        })
     }
 
     /// The heaviest fact between two nodes, walked from the first to the second. Of facts of equal
@@ -385,12 +398,12 @@ mod tests {
             let mut next = Vec::new();
             for walk in &now {
                 let at = *walk.nodes.last().unwrap();
-                for v in 0..graph.offsets.len() - 1 {
-                    for i in graph.offsets[v]..graph.offsets[v + 1] {
-                        if graph.neighbours[i] == at {
+                for v in 0..graph.nodes() {
+                    for (from, step) in graph.arriving(v) {
+                        if from == at as usize {
                             let mut nodes = walk.nodes.clone();
                             nodes.push(v as u32);
-                            let mass = walk.mass * (1.0 - graph.restart) * graph.steps[i];
+                            let mass = walk.mass * (1.0 - graph.restart) * step;
                             next.push(MassWalk { mass, nodes });
                         }
                     }
@@ -405,7 +418,8 @@ mod tests {
     fn facts(nodes: usize, triples: &[([u32; 3], f64)]) -> Facts {
         let weights = triples.iter().map(|(_, weight)| *weight as f32).collect();
         let triples = triples.iter().map(|(triple, _)| *triple).collect();
-        Facts::new(Arc::new(Triples::new(nodes, triples)), Some(weights))
+        let triples = Triples::new(nodes, triples).unwrap();
+        Facts::new(Arc::new(triples), Some(Numbers::Many(weights)))
     }
 
     fn triples() -> impl Strategy<Value = Vec<([u32; 3], f64)>> {

@@ -110,10 +110,9 @@ impl Ppr {
                 let here = place(first)..place(first + other.len());
                 let mut from_starts = from_starts[here].iter().peekable();
                 for (v, other) in (first..).zip(other) {
-                    let row = self.offsets[v]..self.offsets[v + 1];
                     let mut arriving = [0.0; N];
-                    for (&u, p) in self.neighbours[row.clone()].iter().zip(&self.steps[row]) {
-                        for (sum, mass) in arriving.iter_mut().zip(&mass[u as usize]) {
+                    for (u, p) in self.arriving(v) {
+                        for (sum, mass) in arriving.iter_mut().zip(&mass[u]) {
                             *sum += f64::from(*mass) * p;
                         }
                     }

@@ -14,6 +14,7 @@ use super::{COUNT, Edges, FEATURES, Measure};
 use crate::baselines::asked::Walk;
 use crate::baselines::dense::Dense;
 use crate::baselines::ppr::{Ppr, specificity};
+use crate::baselines::walks;
 use crate::baselines::walks_at_once::WalkFrom;
 use crate::passages::Passages;
 use crate::pieces::Pieces;
@@ -62,28 +63,35 @@ pub struct Asked<'a> {
 }
 
 impl Walks {
-    /// A graph with weighted edges, each with its kind; facts have none.
+    /// A graph of weighted triples. `kind` tells what a relation stands for; facts have none.
     /// `walk` is the same graph as `ppr` walks on it.
     ///
     /// # Errors
-    /// When a node is out of range.
+    /// When a weight is negative or not finite.
     pub fn new(
         walk: &Walk,
-        edges: impl Iterator<Item = (u32, u32, f64)> + Clone,
-        kind: impl Fn(usize) -> Option<EdgeKind>,
+        triples: &walks::Facts,
+        kind: impl Fn(u32) -> Option<EdgeKind> + Sync,
     ) -> Result<Self, BadShape> {
         let only = |uses: fn(Option<EdgeKind>) -> bool| {
-            let edges = edges.clone().enumerate();
-            let used = edges.filter(|(row, _)| uses(kind(*row)));
-            let graph = Ppr::new(walk.on.nodes(), used.map(|(_, edge)| edge));
+            let graph = triples.graph(walk.on.nodes(), |relation| uses(kind(relation)));
             graph.map(|graph| graph.restart(walk.on.returns()))
         };
         use EdgeKind::{MentionedIn, NamesTitle, Next, TitleOf};
+        let (facts, (titles, mentions)) = rayon::join(
+            || only(|kind| !matches!(kind, Some(NamesTitle | Next))),
+            || {
+                (
+                    only(|kind| matches!(kind, Some(TitleOf | NamesTitle))),
+                    only(|kind| matches!(kind, Some(TitleOf | MentionedIn))),
+                )
+            },
+        );
         Ok(Walks {
             all: Arc::clone(&walk.on),
-            titles: only(|kind| matches!(kind, Some(TitleOf | NamesTitle)))?,
-            mentions: only(|kind| matches!(kind, Some(TitleOf | MentionedIn)))?,
-            facts: only(|kind| !matches!(kind, Some(NamesTitle | Next)))?,
+            titles: titles?,
+            mentions: mentions?,
+            facts: facts?,
             matrix: Arc::clone(&walk.matrix),
             passages: walk.passages.clone(),
         })
@@ -234,7 +242,7 @@ impl Measures {
         question: Asked<'_>,
         (similar, row): (&Similar, usize),
         keep: usize,
-    ) -> Result<QuestionFeatures, BadShape> {
+    ) -> OpResult<QuestionFeatures> {
         let best = |of: &Option<Vec<Vec<f32>>>| {
             let best = of.as_ref()?.get(row)?.iter();
             Some(best.map(|cosine| f64::from(*cosine)).collect())
@@ -255,10 +263,8 @@ impl Measures {
         if let Some(walks) = &self.walks {
             let nodes = walks.all.nodes();
             if let Some(far) = question.starts.iter().find(|s| s.node as usize >= nodes) {
-                return Err(BadShape(format!(
-                    "start node {} of {nodes} nodes",
-                    far.node
-                )));
+                let problem = format!("start node {} of {nodes} nodes", far.node);
+                return Err(BadShape(problem).into());
             }
             for (place, masses) in walks.masses(question.starts)? {
                 raw[place] = Some(masses);
@@ -280,24 +286,26 @@ impl Measures {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::by_node::Triples;
     use crate::features::texts::Vectors;
     use crate::features::{PPR, PPR_ENTITY, PPR_FACT, PPR_TITLES, SENTENCE, START, place};
     use gfm_pipe_api::vector_table::VectorTable;
 
     /// Entities 0 and 1 in documents 0 and 1, whose nodes are 2 and 3. Document 0 names document 1.
     fn measures() -> Measures {
-        let edges = [(0, 2, 1.0), (1, 3, 1.0), (0, 1, 1.0), (2, 3, 1.0)];
         let kinds = [
-            Some(EdgeKind::MentionedIn),
             Some(EdgeKind::MentionedIn),
             None,
             Some(EdgeKind::NamesTitle),
         ];
+        let triples = vec![[0, 0, 2], [1, 0, 3], [0, 1, 1], [2, 2, 3]];
+        let triples = Arc::new(Triples::new(4, triples).unwrap());
+        let triples = walks::Facts::new(triples, None);
         let matrix = EntityDocuments::from_pairs(4, 2, [(0, 0), (1, 1)]).unwrap();
         let mut sentences = Points::new(2);
         sentences.extend(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
         let walk = Walk {
-            on: Arc::new(Ppr::new(4, edges).unwrap().restart(0.3)),
+            on: Arc::new(triples.graph(4, |_| true).unwrap().restart(0.3)),
             matrix: Arc::new(matrix),
             passages: Some(Passages::from_nodes(vec![Some(2), Some(3)])),
         };
@@ -305,12 +313,12 @@ mod tests {
             documents: 2,
             dense: None,
             sentences: Some(Texts {
-                vectors: Vectors::Loaded(Arc::new(VectorTable::Exact(sentences))),
+                vectors: Vectors::Ready(Arc::new(VectorTable::Exact(sentences))),
                 documents: vec![0, 0, 1],
             }),
             facts: None,
             words: Arc::new(Bm25::new([("a", "b"), ("c", "d")])),
-            walks: Some(Walks::new(&walk, edges.into_iter(), |row| kinds[row]).unwrap()),
+            walks: Some(Walks::new(&walk, &triples, |of| kinds[of as usize]).unwrap()),
             pieces: None,
         }
     }
@@ -323,7 +331,7 @@ mod tests {
         }
     }
 
-    fn of(measures: &Measures, asked: Asked<'_>) -> Result<QuestionFeatures, BadShape> {
+    fn of(measures: &Measures, asked: Asked<'_>) -> OpResult<QuestionFeatures> {
         let (cancel, dim) = (Cancel::default(), asked.embedding.len());
         let similar = measures.similar(&cancel, dim, asked.embedding).unwrap();
         measures.of(asked, (&similar, 0), 10)

@@ -12,7 +12,7 @@ use gfm_pipe_api::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::measure::{Asked, Measures};
+use super::measure::{Asked, Measures, Walks};
 use super::of_question::QuestionFeatures;
 use super::read::{Corpus, TOGETHER, ports};
 use super::table;
@@ -99,7 +99,8 @@ impl Operator for RankFeatures {
     fn run(p: Params, ctx: &Context) -> OpResult<()> {
         let digest = texts_digest(ctx.input("documents")?.texts()?);
         let corpus = Corpus::read(ctx)?;
-        let measures = Measures::read(ctx, corpus, None, p.restart)?;
+        let walks = Walks::read(ctx, corpus.documents, p.restart)?;
+        let measures = Measures::read(ctx, corpus, walks)?;
         let splits = SPLITS.map(|[questions, ..]| ctx.input_opt(questions));
         let all: OpResult<Vec<usize>> = splits
             .iter()
@@ -226,11 +227,8 @@ impl Questions {
                 embedding: vectors.get(i * width..(i + 1) * width).unwrap_or_default(),
                 starts: &starts,
             };
-            let features = measures
-                .of(asked, (&similar, i - first), keep)
-                .map_err(|e| {
-                    OpError::wrap("the inputs do not belong together", e).artifact(&self.set.name)
-                })?;
+            let features = measures.of(asked, (&similar, i - first), keep);
+            let features = features.map_err(|e| e.artifact(&self.set.name))?;
             let done = 1 + done.fetch_add(1, Relaxed);
             ctx.progress(done as u64, all as u64, "questions", "");
             Ok(features)

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use gfm_pipe_api::artifact::check_made_from_texts_of;
 use gfm_pipe_api::bm25::{self, Bm25};
 use gfm_pipe_api::document_edges::EdgeKind;
-use gfm_pipe_api::vector_table::{Keep, VectorTable};
-use gfm_pipe_api::{Arity, Artifact, Context, InPort, Kind, OpError, OpResult, columns, kinds};
+use gfm_pipe_api::vector_table::{Codes, Keep, VectorTable};
+use gfm_pipe_api::{Arity, Artifact, Context, InPort, Kind, OpResult, columns, kinds};
 
 use super::measure::{Measures, Walks};
 use super::texts::{Texts, Vectors};
+use crate::EntityDocuments;
 use crate::baselines::asked::{Walk, edge_weights};
 use crate::baselines::dense::Dense;
-use crate::baselines::ppr::Ppr;
+use crate::baselines::walks;
+use crate::by_node::Triples;
 use crate::pieces::Pieces;
-use crate::{BadShape, EntityDocuments};
 
 /// The ports that [`Measures::read`] reads.
 pub fn ports() -> Vec<InPort> {
@@ -120,38 +121,51 @@ impl Corpus {
     }
 }
 
-impl Measures {
-    /// Reads sentences, facts and the graph from the ports of a stage ([`ports`]). `walk` is the
-    /// walk of `ppr` on the same graph, if it has been made.
+impl Walks {
+    /// Reads the graph from the ports of a stage; `None` if there is none.
     ///
     /// # Errors
     /// When the ports do not belong together.
-    pub fn read(
-        ctx: &Context,
-        corpus: Corpus,
-        walk: Option<&Walk>,
-        restart: Option<f64>,
-    ) -> OpResult<Self> {
+    pub fn read(ctx: &Context, documents: usize, restart: Option<f64>) -> OpResult<Option<Self>> {
+        if ctx.input_opt("triples").is_none() {
+            return Ok(None);
+        }
+        let (walk, triples) = read_graph(ctx, documents, restart)?;
+        Self::with(ctx, &walk, &triples).map(Some)
+    }
+
+    /// The graph of a stage where the walk of `ppr` and the triples that it is on are known.
+    ///
+    /// # Errors
+    /// When relations cannot be read, or a weight is negative or not finite.
+    pub fn with(ctx: &Context, walk: &Walk, triples: &walks::Facts) -> OpResult<Self> {
+        let names = ctx.input("relations")?.read("relations")?;
+        let names = columns::text(&names, "name")?.iter();
+        let kinds = names.map(|name| EdgeKind::of_relation(name.unwrap_or_default()));
+        let kinds: Vec<Option<EdgeKind>> = kinds.collect();
+        let kind = |of: u32| kinds.get(of as usize).copied().flatten();
+        Ok(Walks::new(walk, triples, kind)?)
+    }
+}
+
+impl Measures {
+    /// Reads sentences and facts from the ports of a stage ([`ports`]).
+    ///
+    /// # Errors
+    /// When the ports do not belong together.
+    pub fn read(ctx: &Context, corpus: Corpus, walks: Option<Walks>) -> OpResult<Self> {
         let texts = |of: &str, embeddings: &str, known| -> OpResult<Option<Texts>> {
             let both = ctx.input_opt(of).zip(ctx.input_opt(embeddings));
             both.map(|(of, embeddings)| texts(of, embeddings, known))
                 .transpose()
         };
-        let graph = ctx
-            .input_opt("triples")
-            .map(|_| Graph::read(ctx))
-            .transpose()?;
-        let walks = graph.map(|graph| match walk {
-            Some(walk) => graph.walks(walk),
-            None => graph.walks(&graph.walk(ctx, corpus.documents, restart)?),
-        });
         Ok(Measures {
             documents: corpus.documents,
             dense: corpus.dense,
             sentences: texts("sentences", "sentence_embeddings", corpus.sentences)?,
             facts: texts("facts", "fact_embeddings", corpus.facts)?,
             words: corpus.words,
-            walks: walks.transpose()?,
+            walks,
             pieces: corpus.pieces,
         })
     }
@@ -166,12 +180,16 @@ fn vectors(of: &Artifact, embeddings: &Artifact) -> OpResult<Dense> {
 /// Reads of which documents texts are. Their vectors are read later, if they are not known.
 fn texts(of: &Artifact, embeddings: &Artifact, known: Option<Arc<VectorTable>>) -> OpResult<Texts> {
     let vectors = match known {
-        Some(vectors) => Vectors::Loaded(vectors),
+        Some(vectors) => Vectors::Ready(vectors),
         None => {
             check_made_from_texts_of(embeddings, of)?;
-            let parts = embeddings.parts("vectors")?;
-            let keep = Keep::of_table(&parts)?;
-            Vectors::Stored(parts, keep)
+            match Keep::of_vectors(embeddings)? {
+                Keep::Exact => Vectors::Stored(embeddings.parts("vectors")?),
+                Keep::Coded => {
+                    let codes = Codes::open(embeddings)?;
+                    Vectors::Ready(Arc::new(VectorTable::Coded(codes)))
+                }
+            }
         }
     };
     let table = of.kind.tables[0].name;
@@ -182,74 +200,33 @@ fn texts(of: &Artifact, embeddings: &Artifact, known: Option<Arc<VectorTable>>) 
     Ok(Texts { vectors, documents })
 }
 
-/// The edges of a graph with their weights and kinds; facts have no kind.
-struct Graph {
-    nodes: usize,
-    /// Heads and tails.
-    ends: Vec<(u32, u32)>,
-    weights: Option<Vec<f32>>,
-    kinds: Vec<Option<EdgeKind>>,
-}
-
-impl Graph {
-    fn read(ctx: &Context) -> OpResult<Self> {
-        let names = ctx.input("relations")?.read("relations")?;
-        let names = columns::text(&names, "name")?;
-        let of_relation: Vec<Option<EdgeKind>> = names
-            .iter()
-            .map(|name| EdgeKind::of_relation(name.unwrap_or_default()))
-            .collect();
-        let triples = ctx.input("triples")?;
-        let rows = triples.rows("triples")?;
-        let weights = edge_weights(ctx, rows)?;
-        let (mut ends, mut kinds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        for batch in triples.batches("triples")? {
-            let batch = batch?;
-            let column = |name| columns::u32s(&batch, name);
-            let (heads, relations, tails) = (column("head")?, column("relation")?, column("tail")?);
-            let pairs = heads.values().iter().copied();
-            ends.extend(pairs.zip(tails.values().iter().copied()));
-            let kind = |r: &u32| of_relation.get(*r as usize).copied().flatten();
-            kinds.extend(relations.values().iter().map(kind));
-        }
-        Ok(Graph {
-            nodes: ctx.input("entities")?.rows("entities")?,
-            ends,
-            weights,
-            kinds,
-        })
+/// Personalised PageRank on all edges, and the triples.
+fn read_graph(
+    ctx: &Context,
+    documents: usize,
+    restart: Option<f64>,
+) -> OpResult<(Walk, walks::Facts)> {
+    let triples = ctx.input("triples")?;
+    let nodes = ctx.input("entities")?.rows("entities")?;
+    let mut all = Vec::with_capacity(triples.rows("triples")?);
+    for batch in triples.batches("triples")? {
+        let batch = batch?;
+        let column = |name| columns::u32s(&batch, name);
+        let (heads, relations, tails) = (column("head")?, column("relation")?, column("tail")?);
+        let rows = heads.values().iter().zip(relations.values());
+        let rows = rows.zip(tails.values());
+        all.extend(rows.map(|((head, relation), tail)| [*head, *relation, *tail]));
     }
-
-    fn edges(&self) -> impl Iterator<Item = (u32, u32, f64)> + Clone + '_ {
-        let weight = |row: usize| self.weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
-        let ends = self.ends.iter().enumerate();
-        ends.map(move |(row, (head, tail))| (*head, *tail, weight(row)))
-    }
-
-    /// Personalised PageRank on all edges.
-    fn walk(&self, ctx: &Context, documents: usize, restart: Option<f64>) -> OpResult<Walk> {
-        let table = ctx.input("links")?.read("links")?;
-        let column = |name| columns::u32s(&table, name);
-        let (entities, of) = (column("entity")?, column("document")?);
-        let pairs = entities.values().iter().copied();
-        let pairs = pairs.zip(of.values().iter().copied());
-        let matrix = EntityDocuments::from_pairs(self.nodes, documents, pairs).map_err(shape)?;
-        let on = Ppr::new(self.nodes, self.edges()).map_err(shape)?;
-        Walk::of_stage(ctx, on, Arc::new(matrix), restart)
-    }
-
-    fn walks(&self, walk: &Walk) -> OpResult<Walks> {
-        if walk.on.nodes() != self.nodes {
-            return Err(shape(BadShape(format!(
-                "a graph of {} nodes and one of {}",
-                self.nodes,
-                walk.on.nodes()
-            ))));
-        }
-        Walks::new(walk, self.edges(), |row| self.kinds[row]).map_err(shape)
-    }
-}
-
-fn shape(e: BadShape) -> OpError {
-    OpError::wrap("the inputs do not belong together", e)
+    let weights = edge_weights(ctx, all.len())?;
+    let triples = Arc::new(Triples::new(nodes, all)?);
+    let facts = walks::Facts::new(triples, weights);
+    let table = ctx.input("links")?.read("links")?;
+    let column = |name| columns::u32s(&table, name);
+    let (entities, of) = (column("entity")?, column("document")?);
+    let pairs = entities.values().iter().copied();
+    let pairs = pairs.zip(of.values().iter().copied());
+    let matrix = EntityDocuments::from_pairs(nodes, documents, pairs)?;
+    let on = facts.graph(nodes, |_| true)?;
+    let walk = Walk::of_stage(ctx, on, Arc::new(matrix), restart)?;
+    Ok((walk, facts))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gfm_pipe_api::parts::Parts;
 use gfm_pipe_api::points::Points;
-use gfm_pipe_api::vector_table::{Keep, Query, VectorTable};
+use gfm_pipe_api::vector_table::{Query, VectorTable};
 use gfm_pipe_api::{Cancel, OpError, OpResult};
 use rayon::prelude::*;
 
@@ -21,10 +21,10 @@ const PARTS: usize = 8;
 
 /// Vectors of texts.
 pub enum Vectors {
-    /// In memory, for questions that come one by one.
-    Loaded(Arc<VectorTable>),
+    /// In memory, for questions that come one by one, or coded, on disk.
+    Ready(Arc<VectorTable>),
     /// In a table, of which a few parts at a time are read for many questions together.
-    Stored(Parts, Keep),
+    Stored(Parts),
 }
 
 /// Texts of documents with their vectors.
@@ -49,12 +49,15 @@ impl Texts {
     /// # Errors
     /// When they cannot be read.
     pub fn load(&mut self) -> OpResult<()> {
-        if let Vectors::Stored(parts, keep) = &self.vectors {
-            let all = 0..parts.rows().len();
-            let vectors = VectorTable::of_parts(*keep, parts, all)?;
-            self.vectors = Vectors::Loaded(Arc::new(vectors));
+        match &mut self.vectors {
+            Vectors::Stored(parts) => {
+                let points = Points::of_parts(parts, 0..parts.rows().len())?;
+                self.vectors = Vectors::Ready(Arc::new(VectorTable::Exact(points)));
+                Ok(())
+            }
+            // A table that others have, too, has been loaded by them.
+            Vectors::Ready(table) => Arc::get_mut(table).map_or(Ok(()), VectorTable::load),
         }
-        Ok(())
     }
 
     /// The largest cosine of each document's texts for each question, in single precision, so that
@@ -78,15 +81,15 @@ impl Texts {
         let questions = (dim, asked.collect::<Vec<_>>());
         let mut first = 0;
         match &self.vectors {
-            Vectors::Loaded(vectors) => {
+            Vectors::Ready(vectors) => {
                 self.compare(cancel, &questions, vectors, &mut first, &mut best)?;
             }
-            Vectors::Stored(parts, keep) => {
+            Vectors::Stored(parts) => {
                 let all = parts.rows().len();
                 let together = rayon::current_num_threads().min(PARTS);
                 for some in (0..all).step_by(together) {
                     let some = some..all.min(some + together);
-                    let vectors = VectorTable::of_parts(*keep, parts, some)?;
+                    let vectors = VectorTable::Exact(Points::of_parts(parts, some)?);
                     self.compare(cancel, &questions, &vectors, &mut first, &mut best)?;
                 }
             }
@@ -151,10 +154,10 @@ impl Best {
             if cancel.is_cancelled() {
                 return Err(OpError::Cancelled);
             }
-            let mut all = Vec::with_capacity(questions.len() * rows.len());
-            for question in questions {
-                vectors.dots(question, rows.clone(), |_, cosine| all.push(cosine as f32));
-            }
+            let mut all = vec![0.0; questions.len() * rows.len()];
+            vectors.dots(questions, rows.clone(), |q, row, cosine| {
+                all[q * rows.len() + row - rows.start] = cosine as f32;
+            })?;
             Ok(all)
         });
         let cosines: Vec<Vec<f32>> = cosines.collect::<OpResult<_>>()?;
@@ -176,15 +179,16 @@ impl Best {
 }
 
 fn shape(problem: String) -> OpError {
-    OpError::wrap("the inputs do not belong together", BadShape(problem))
+    BadShape(problem).into()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use gfm_pipe_api::local;
     use gfm_pipe_api::points::quick_dot;
+    use gfm_pipe_api::vector_table::{Codes, Keep};
+    use gfm_pipe_api::{columns, kinds, local};
 
     const DIM: usize = 3;
 
@@ -219,28 +223,36 @@ mod tests {
             .map(|q| (0..documents).map(|d| best(q, d)).collect())
             .collect();
 
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let ask = |texts: &Texts, documents| texts.best(&Cancel::default(), &questions, documents);
-        let stored = |keep| Texts {
-            vectors: Vectors::Stored(
-                local::vectors_in_parts(&path, DIM, &vectors, 300).unwrap(),
-                keep,
-            ),
+        // Coded vectors give nearly the same, and the same bits from disk and in memory.
+        let dir = tempfile::tempdir().unwrap();
+        let column = columns::build_vectors(DIM, vectors.clone()).unwrap();
+        let table = columns::batch(&kinds::EMBEDDINGS.tables[0], vec![column]).unwrap();
+        let embeddings = local::artifact(dir.path(), &kinds::EMBEDDINGS, "e", vec![table]).unwrap();
+        let kept = local::keeping_codes(embeddings, dir.path());
+        let mut coded = Texts {
+            vectors: Vectors::Ready(Arc::new(VectorTable::Coded(Codes::open(&kept).unwrap()))),
             documents: of.clone(),
         };
-        // Coded vectors give nearly the same, and the same bits from a table and in memory.
-        let mut coded = stored(Keep::Coded);
         let by_codes = ask(&coded, documents as usize).unwrap();
         coded.load().unwrap();
+        assert_eq!(ask(&coded, documents as usize).unwrap(), by_codes);
+        let mut in_memory = VectorTable::new(Keep::Coded, DIM);
+        in_memory.extend(&vectors);
+        coded.vectors = Vectors::Ready(Arc::new(in_memory));
         assert_eq!(ask(&coded, documents as usize).unwrap(), by_codes);
         let pairs = by_codes.iter().flatten().zip(want.iter().flatten());
         assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 0.01));
         assert!(pairs.clone().any(|(a, b)| a != b));
 
-        let mut texts = stored(Keep::Exact);
+        let path = dir.path().join("parts");
+        let mut texts = Texts {
+            vectors: Vectors::Stored(local::vectors_in_parts(&path, DIM, &vectors, 300).unwrap()),
+            documents: of.clone(),
+        };
         assert_eq!(ask(&texts, documents as usize).unwrap(), want);
         texts.load().unwrap();
-        assert!(matches!(texts.vectors, Vectors::Loaded(_)));
+        assert!(matches!(texts.vectors, Vectors::Ready(_)));
         assert_eq!(ask(&texts, documents as usize).unwrap(), want);
 
         assert!(ask(&texts, 8).is_err());

@@ -7,6 +7,8 @@
 use gfm_pipe_api::{OpError, OpResult};
 use gfm_pipe_kg::names::Names;
 
+use super::normalize::Normalize;
+
 /// A place where an entity appears, in the order of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Appearance {
@@ -18,6 +20,25 @@ pub struct Appearance {
     pub row: u64,
     /// Part of the row: the subject comes before the object.
     pub part: u8,
+}
+
+impl Appearance {
+    /// No appearance is behind this one.
+    const LAST: Appearance = Appearance {
+        document: u32::MAX,
+        source: Source::Mentions,
+        row: u64::MAX,
+        part: u8::MAX,
+    };
+}
+
+/// What a text names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The number of its written form, which was seen before.
+    Form(u32),
+    /// Its name.
+    Name(String),
 }
 
 /// A table that names entities.
@@ -81,31 +102,50 @@ impl Entities {
         }
     }
 
-    /// Counts an appearance. Returns the entity's provisional number.
+    /// Finds what a text names. `None` where nothing in it can be a name. Most texts were seen
+    /// before, and need not be normalised again: blanks around a text do not change its name.
+    pub fn find(&self, written: &str, normalize: Normalize) -> Option<Found> {
+        match self.written.find(written.trim()) {
+            Some(form) => Some(Found::Form(form)),
+            None => normalize.name(written).map(Found::Name),
+        }
+    }
+
+    /// Counts an appearance of what [`Entities::find`] found for this text. Returns the entity's
+    /// provisional number.
     ///
     /// # Errors
     /// When there are more entities than ids.
-    pub fn add(&mut self, written: &str, name: &str, at: Appearance) -> OpResult<u32> {
-        let entity = self.names.intern(name);
-        let entity = entity.ok_or_else(|| too_many("entities"))?;
-        match self.first.get_mut(entity as usize) {
-            Some(first) => *first = at.min(*first),
-            None => self.first.push(at),
-        }
-        let form = self.written.intern(written.trim());
-        let form = form.ok_or_else(|| too_many("written forms of entities"))?;
-        match self.forms.get_mut(form as usize) {
-            Some(form) => {
-                form.count += 1;
-                form.first = at.min(form.first);
+    pub fn add(&mut self, written: &str, found: Found, at: Appearance) -> OpResult<u32> {
+        let form = match found {
+            Found::Form(form) => form as usize,
+            Found::Name(name) => self.add_form(written.trim(), &name)?,
+        };
+        let form = &mut self.forms[form];
+        form.count += 1;
+        form.first = at.min(form.first);
+        let first = &mut self.first[form.entity as usize];
+        *first = at.min(*first);
+        Ok(form.entity)
+    }
+
+    /// The written form of an entity with this name, new if need be.
+    fn add_form(&mut self, written: &str, name: &str) -> OpResult<usize> {
+        let form = self.written.intern(written);
+        let form = form.ok_or_else(|| too_many("written forms of entities"))? as usize;
+        if form == self.forms.len() {
+            let entity = self.names.intern(name);
+            let entity = entity.ok_or_else(|| too_many("entities"))?;
+            if entity as usize == self.first.len() {
+                self.first.push(Appearance::LAST);
             }
-            None => self.forms.push(Form {
+            self.forms.push(Form {
                 entity,
-                count: 1,
-                first: at,
-            }),
+                count: 0,
+                first: Appearance::LAST,
+            });
         }
-        Ok(entity)
+        Ok(form)
     }
 
     /// Assigns the ids.
@@ -146,20 +186,23 @@ mod tests {
             row,
             part,
         };
+        let add = |all: &mut Entities, written: &str, at: Appearance| {
+            let found = all.find(written, Normalize::Unicode).unwrap();
+            all.add(written, found, at).unwrap()
+        };
         let mut all = Entities::new();
         let facts = [("B", 0, 0), ("c", 0, 1), ("C", 1, 0)];
         for (written, row, part) in facts {
             let place = at(row as u32, Source::Facts, row, part);
-            all.add(written, &written.to_lowercase(), place).unwrap();
+            add(&mut all, written, place);
         }
         // Read last, but in the first document.
         for (row, written) in (0..).zip(["A ", "b", "A"]) {
             let place = at(0, Source::Mentions, row, 0);
-            let name = written.trim().to_lowercase();
-            all.add(written, &name, place).unwrap();
+            add(&mut all, written, place);
         }
-        let late = all.add("d", "d", at(9, Source::Facts, 9, 0)).unwrap();
-        let early = all.add("e", "e", at(0, Source::Mentions, 9, 0)).unwrap();
+        let late = add(&mut all, "d", at(9, Source::Facts, 9, 0));
+        let early = add(&mut all, "e", at(0, Source::Mentions, 9, 0));
         let ordered = all.order();
         assert_eq!(ordered.names, ["b", "c", "a", "e", "d"]);
         assert_eq!(ordered.ids[late as usize], 4);
@@ -175,5 +218,35 @@ mod tests {
                 "0 B 1", "0 b 1", "1 c 1", "1 C 1", "2 A 2", "3 e 1", "4 d 1"
             ]
         );
+    }
+
+    #[test]
+    fn a_text_that_was_seen_before_has_the_name_that_it_had() {
+        let at = Appearance {
+            document: 0,
+            source: Source::Facts,
+            row: 0,
+            part: 0,
+        };
+        for normalize in [Normalize::Unicode, Normalize::Reference] {
+            let mut all = Entities::new();
+            for written in [
+                "Ada  B",
+                " Ada  B\n",
+                "\u{2003}Ada  B",
+                "ADA  b",
+                "x",
+                "ada  b",
+            ] {
+                let name = normalize.name(written).unwrap();
+                let found = all.find(written, normalize).unwrap();
+                let entity = all.add(written, found, at).unwrap();
+                assert_eq!(all.names.get(entity), name, "{written:?}");
+            }
+            assert_eq!((all.names.len(), all.written.len()), (2, 4));
+            for nothing in ["", " ", "—"] {
+                assert_eq!(all.find(nothing, normalize), None);
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ mod entities;
 mod normalize;
 mod operator;
 pub mod read;
+mod relations;
 mod row_of;
 mod triples;
 mod weights;

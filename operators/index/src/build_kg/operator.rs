@@ -3,14 +3,14 @@
 use gfm_pipe_api::{
     Arity, Context, Field, InPort, OpError, OpResult, Operator, OutPort, Schema, Type, kinds,
 };
-use gfm_pipe_kg::names::Names;
 use gfm_pipe_kg::tables::{Reject, Rejects};
 use serde::{Deserialize, Serialize};
 
 use super::documents::{self, Edge, Mentioned, NamedTitles};
-use super::entities::{Appearance, Entities, Source, too_many};
+use super::entities::{Appearance, Entities, Found, Source, too_many};
 use super::normalize::Normalize;
 use super::read;
+use super::relations::Relations;
 use super::row_of::RowOf;
 use super::triples::{FactTriple, Triples};
 use super::write::{self, Graph};
@@ -164,7 +164,7 @@ struct Reading<'a> {
     titles: &'a [String],
     normalize: Normalize,
     entities: Entities,
-    relations: Names,
+    relations: Relations,
     facts: Vec<FactTriple>,
     mentioned: Vec<Mentioned>,
     /// For each entity: the document that mentioned it last. It need not be noted again for it.
@@ -179,8 +179,7 @@ impl<'a> Reading<'a> {
             titles,
             normalize,
             entities: Entities::new(),
-            // The other half of the ids is for inverse relations.
-            relations: Names::new(u32::MAX / 2),
+            relations: Relations::new(),
             facts: Vec::new(),
             mentioned: Vec::new(),
             last: Vec::new(),
@@ -203,8 +202,8 @@ impl<'a> Reading<'a> {
         })
     }
 
-    fn entity(&mut self, written: &str, name: &str, at: Appearance) -> OpResult<u32> {
-        let entity = self.entities.add(written, name, at)?;
+    fn entity(&mut self, written: &str, found: Found, at: Appearance) -> OpResult<u32> {
+        let entity = self.entities.add(written, found, at)?;
         if entity as usize >= self.last.len() {
             self.last.resize(entity as usize + 1, u32::MAX);
         }
@@ -239,23 +238,29 @@ impl<'a> Reading<'a> {
             row: fact.row,
             part,
         };
-        let names = fact.parts.map(|part| self.normalize.name(part));
-        let [Some(subject), Some(relation), Some(object)] = &names else {
-            let parts = ["subject", "relation", "object"].iter().zip(&names);
-            let empty = parts
-                .filter(|(_, name)| name.is_none())
-                .map(|(part, _)| part);
-            let empty: Vec<&str> = empty.copied().collect();
+        let [subject, relation, object] = fact.parts;
+        let named = (
+            self.entities.find(subject, self.normalize),
+            self.relations.find(relation, self.normalize),
+            self.entities.find(object, self.normalize),
+        );
+        let (Some(head), Some(named_relation), Some(tail)) = named else {
+            let empty = [
+                ("subject", named.0.is_none()),
+                ("relation", named.1.is_none()),
+                ("object", named.2.is_none()),
+            ];
+            let empty = empty.iter().filter(|(_, empty)| *empty);
+            let empty: Vec<&str> = empty.map(|(part, _)| *part).collect();
             let reason = format!(
                 "no letter or digit is left of the {}",
                 empty.join(" and the ")
             );
             return self.reject(&at(0), &reason, &fact.parts.join(", "));
         };
-        let head = self.entity(fact.parts[0], subject, at(0))?;
-        let tail = self.entity(fact.parts[2], object, at(1))?;
-        let relation = self.relations.intern(relation);
-        let relation = relation.ok_or_else(|| too_many("relations"))?;
+        let head = self.entity(subject, head, at(0))?;
+        let tail = self.entity(object, tail, at(1))?;
+        let relation = self.relations.add(relation, named_relation)?;
         self.facts.push(FactTriple {
             triple: [head, relation, tail],
             fact: fact.row,
@@ -276,8 +281,8 @@ impl<'a> Reading<'a> {
                 row: mention.row,
                 part: 0,
             };
-            match self.normalize.name(mention.text) {
-                Some(name) => self.entity(mention.text, &name, at).map(drop),
+            match self.entities.find(mention.text, self.normalize) {
+                Some(found) => self.entity(mention.text, found, at).map(drop),
                 None => {
                     let reason = "no letter or digit is left of the mention";
                     self.reject(&at, reason, mention.text)
@@ -317,7 +322,7 @@ impl<'a> Reading<'a> {
             names: ordered.names,
             entities,
             labels: ordered.labels,
-            relations: self.relations,
+            relations: self.relations.into_names(),
             triples,
             edges: Vec::new(),
             mentioned,
@@ -347,20 +352,35 @@ fn edges(
 ) -> OpResult<Vec<Edge>> {
     let documents = titles.len() as u32;
     let (entities, weight) = (graph.entities, params.title_weight);
-    let mut out = documents::titles_of(titles, &graph.names, params.normalize, weight);
-    if let Some(artifact) = ctx.input_opt("named") {
-        let mut named = NamedTitles::new(titles);
-        read::named(ctx, artifact, documents, &mut |row| {
-            named.add(row.document, row.target, row.text, row.row);
-            Ok(())
-        })?;
-        out.extend(named.edges(entities, weight));
-    }
+    // Both go through all titles and names, and neither needs the other.
+    let (mut out, named) = rayon::join(
+        || documents::titles_of(titles, &graph.names, params.normalize, weight),
+        || named_titles(ctx, titles, entities, weight),
+    );
+    out.extend(named?);
     if let Some(artifact) = ctx.input_opt("sources") {
         let parents = read::parents(ctx, artifact, documents)?;
         out.extend(documents::next_pieces(&parents, entities));
     }
     Ok(out)
+}
+
+/// The edges to documents whose titles others mention.
+fn named_titles(
+    ctx: &Context,
+    titles: &[String],
+    entities: u32,
+    weight: f64,
+) -> OpResult<Vec<Edge>> {
+    let Some(artifact) = ctx.input_opt("named") else {
+        return Ok(Vec::new());
+    };
+    let mut named = NamedTitles::new(titles);
+    read::named(ctx, artifact, titles.len() as u32, &mut |row| {
+        named.add(row.document, row.target, row.text, row.row);
+        Ok(())
+    })?;
+    Ok(named.edges(entities, weight))
 }
 
 fn nothing(params: &BuildKgParams) -> OpError {

@@ -35,16 +35,17 @@ pub struct Named<'a> {
     pub text: &'a str,
 }
 
-/// Calls `each` with the batches of a table, and the row at which each begins.
+/// Calls `each` with the batches of a table, and the row at which each begins. Only these columns
+/// are read.
 fn batches(
     ctx: &Context,
     artifact: &Artifact,
-    table: &str,
+    (table, columns): (&str, &[&str]),
     each: &mut dyn FnMut(u64, &RecordBatch) -> OpResult<()>,
 ) -> OpResult<()> {
     let total = artifact.rows(table)? as u64;
     let mut first = 0;
-    for batch in artifact.batches(table)? {
+    for batch in artifact.batches_of(table, columns)? {
         let batch = batch?;
         ctx.check_cancelled()?;
         ctx.progress(first, total, "rows", table);
@@ -71,20 +72,26 @@ fn stray(artifact: &Artifact, row: u64, documents: u32) -> OpError {
 /// When a row is not its id, or the table cannot be read.
 pub fn titles(ctx: &Context, artifact: &Artifact) -> OpResult<Vec<String>> {
     let mut out: Vec<String> = Vec::new();
-    batches(ctx, artifact, "documents", &mut |first, batch| {
-        let ids = columns::u32s(batch, "id")?;
-        let titles = columns::text(batch, "title")?;
-        for ((row, id), title) in (first..).zip(ids.values()).zip(titles) {
-            if u64::from(*id) != row {
-                return Err(OpError::data("a document's row is not its id")
-                    .artifact(&artifact.name)
-                    .row(row)
-                    .hint("number documents in the order of the rows, from 0"));
+    let columns: &[&str] = &["id", "title"];
+    batches(
+        ctx,
+        artifact,
+        ("documents", columns),
+        &mut |first, batch| {
+            let ids = columns::u32s(batch, "id")?;
+            let titles = columns::text(batch, "title")?;
+            for ((row, id), title) in (first..).zip(ids.values()).zip(titles) {
+                if u64::from(*id) != row {
+                    return Err(OpError::data("a document's row is not its id")
+                        .artifact(&artifact.name)
+                        .row(row)
+                        .hint("number documents in the order of the rows, from 0"));
+                }
+                out.push(title.unwrap_or_default().to_owned());
             }
-            out.push(title.unwrap_or_default().to_owned());
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     Ok(out)
 }
 
@@ -98,7 +105,8 @@ pub fn facts(
     documents: u32,
     each: &mut dyn FnMut(Fact<'_>) -> OpResult<()>,
 ) -> OpResult<()> {
-    batches(ctx, artifact, "facts", &mut |first, batch| {
+    let columns: &[&str] = &["document", "subject", "relation", "object"];
+    batches(ctx, artifact, ("facts", columns), &mut |first, batch| {
         let of = columns::u32s(batch, "document")?;
         let subject = columns::text(batch, "subject")?;
         let relation = columns::text(batch, "relation")?;
@@ -128,7 +136,8 @@ pub fn mentions(
     documents: u32,
     each: &mut dyn FnMut(Mention<'_>) -> OpResult<()>,
 ) -> OpResult<()> {
-    batches(ctx, artifact, "mentions", &mut |first, batch| {
+    let columns: &[&str] = &["document", "text"];
+    batches(ctx, artifact, ("mentions", columns), &mut |first, batch| {
         let of = columns::u32s(batch, "document")?;
         let text = columns::text(batch, "text")?;
         for (i, document) in of.values().iter().enumerate() {
@@ -156,7 +165,8 @@ pub fn named(
     documents: u32,
     each: &mut dyn FnMut(Named<'_>) -> OpResult<()>,
 ) -> OpResult<()> {
-    batches(ctx, artifact, "named", &mut |first, batch| {
+    let columns: &[&str] = &["document", "target", "text"];
+    batches(ctx, artifact, ("named", columns), &mut |first, batch| {
         let of = columns::u32s(batch, "document")?;
         let target = columns::u32s(batch, "target")?;
         let text = columns::text(batch, "text")?;
@@ -182,7 +192,8 @@ pub fn named(
 /// When a document has no row, or the table cannot be read.
 pub fn parents(ctx: &Context, artifact: &Artifact, documents: u32) -> OpResult<Vec<u32>> {
     let mut out: Vec<u32> = Vec::new();
-    batches(ctx, artifact, "sources", &mut |first, batch| {
+    let columns: &[&str] = &["document", "parent"];
+    batches(ctx, artifact, ("sources", columns), &mut |first, batch| {
         let of = columns::u32s(batch, "document")?;
         let parent = columns::u32s(batch, "parent")?;
         for ((row, document), parent) in (first..).zip(of.values()).zip(parent.values()) {

@@ -185,12 +185,14 @@ impl Writer {
         self.documents += 1;
         self.without[0] += u64::from(found.mentions.is_empty());
         self.without[1] += u64::from(found.facts.is_empty());
+        // One text for all rows: there are very many.
+        let mut text = String::new();
         for (number, range) in (0..).zip(&found.sentences) {
-            let said = &document.text[range.clone()];
-            let text = match document.title {
-                "" => said.to_owned(),
-                title => format!("{title}: {said}"),
-            };
+            text.clear();
+            if !document.title.is_empty() {
+                text.extend([document.title, ": "]);
+            }
+            text.push_str(&document.text[range.clone()]);
             let places = [start(Some(range)), end(Some(range))];
             self.sentences.push([
                 id,
@@ -217,7 +219,8 @@ impl Writer {
             let sentence = ranges
                 .iter()
                 .find_map(|r| sentence_of(&found.sentences, *r));
-            let text = format!("{} {} {}", subject.text, relation.text, object.text);
+            text.clear();
+            text.extend([&subject.text, " ", &relation.text, " ", &object.text]);
             self.facts.push([
                 id,
                 Cell::MaybeId(sentence),

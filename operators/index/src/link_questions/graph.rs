@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gfm_pipe_api::bm25::Bm25;
 use gfm_pipe_api::lists::Lists;
 use gfm_pipe_api::node_types::NodeTypes;
 use gfm_pipe_api::text_list::TextList;
@@ -22,8 +23,12 @@ pub struct Shared {
     pub names: Arc<TextList>,
     /// Nodes linked to each document: see [`read_links`].
     pub links: Arc<Lists>,
+    /// Head, relation and tail of each triple. All heads and tails are nodes.
+    pub triples: Arc<Vec<[u32; 3]>>,
     /// Where sentences are, if this is known already.
     pub sentences: Option<Arc<SentencePlaces>>,
+    /// The index of the documents by their words.
+    pub words: Arc<Bm25>,
 }
 
 /// The graph as the sources need it.
@@ -172,21 +177,38 @@ impl Graph {
 /// # Errors
 /// When a row names a document or node that does not exist.
 pub fn read_links(ctx: &Context, documents: usize, nodes: usize) -> OpResult<Lists> {
+    let rows = ctx.input("links")?.rows("links")?;
+    let mut pairs = Vec::with_capacity(rows);
+    each_link(ctx, documents, nodes, &mut |document, node| {
+        pairs.push((document, node));
+    })?;
+    Ok(Lists::grouped(documents, pairs.into_iter()))
+}
+
+/// Calls `each` with the document and the node of each link, in the order of the table.
+///
+/// # Errors
+/// When a row names a document or node that does not exist.
+pub fn each_link(
+    ctx: &Context,
+    documents: usize,
+    nodes: usize,
+    each: &mut dyn FnMut(u32, u32),
+) -> OpResult<()> {
     let links = ctx.input("links")?;
-    let rows = links.rows("links")?;
-    let (mut of, mut linked) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    let mut row = 0;
     for batch in links.batches("links")? {
         let batch = batch?;
-        of.extend_from_slice(columns::u32s(&batch, "document")?.values());
-        linked.extend_from_slice(columns::u32s(&batch, "entity")?.values());
+        let of = columns::u32s(&batch, "document")?.values().iter();
+        for (document, node) in of.zip(columns::u32s(&batch, "entity")?.values()) {
+            if *document as usize >= documents || *node as usize >= nodes {
+                return Err(stray(links, "links", row));
+            }
+            each(*document, *node);
+            row += 1;
+        }
     }
-    let pairs = of.iter().copied().zip(linked.iter().copied());
-    let exists =
-        |(document, node): (u32, u32)| (document as usize) < documents && (node as usize) < nodes;
-    match pairs.clone().position(|pair| !exists(pair)) {
-        Some(row) => Err(stray(links, "links", row)),
-        None => Ok(Lists::grouped(documents, pairs)),
-    }
+    Ok(())
 }
 
 fn stray(artifact: &Artifact, table: &str, row: usize) -> OpError {

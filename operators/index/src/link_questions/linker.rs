@@ -9,7 +9,7 @@ use gfm_pipe_api::{Context, OpResult};
 
 use super::graph::{Graph, Shared};
 use super::linking::{Linking, connected};
-use super::loaded::{Load, Loaded};
+use super::loaded::Loaded;
 use super::named::Names;
 use super::nearest::Vectors;
 use super::params::LinkParams;
@@ -66,7 +66,6 @@ impl Linker {
         ctx: &Context,
         shared: &Shared,
         embedded: bool,
-        load: Load,
     ) -> OpResult<Linker> {
         let graph = Graph::of(
             ctx,
@@ -74,12 +73,15 @@ impl Linker {
             Arc::clone(&shared.titles),
             Arc::clone(&shared.links),
         )?;
-        let documents = shared.titles.iter().zip(shared.texts.iter());
         let has = TEXTS.map(|texts| embedded && connected(ctx, texts));
+        let (names, loaded) = rayon::join(
+            || Names::read(ctx, &graph, params.weights.partial > 0.0),
+            || Loaded::read(ctx, (&graph, shared), |texts| has[place(texts)]),
+        );
         Ok(Linker {
-            names: Names::read(ctx, &graph, params.weights.partial > 0.0)?,
-            words: Arc::new(Bm25::new(documents)),
-            loaded: Loaded::read(ctx, (&graph, shared), load, |texts| has[place(texts)])?,
+            names: names?,
+            words: Arc::clone(&shared.words),
+            loaded: loaded?,
             params,
             graph,
             has,
@@ -122,13 +124,7 @@ impl Linker {
         Ok(out)
     }
 
-    /// The index of the documents by their words.
-    pub fn words(&self) -> &Arc<Bm25> {
-        &self.words
-    }
-
-    /// The vectors of facts, sentences or documents, if these are connected. With [`Load::Check`],
-    /// there are none in it.
+    /// The vectors of facts, sentences or documents, if these are connected.
     pub fn vectors(&self, of: Texts) -> Option<Arc<VectorTable>> {
         self.loaded.known(of).map(|of| Arc::clone(of.table()))
     }
@@ -140,11 +136,14 @@ impl Linker {
 
     /// Among these documents the sentence that is most similar to a question: its document, and its
     /// range in the document's text. `None` where there is none.
+    ///
+    /// # Errors
+    /// When vectors on disk cannot be read.
     pub fn best_sentence(
         &self,
         documents: Range<u32>,
         (encoder, question): (Encoder<'_>, &[f32]),
-    ) -> Option<(u32, Range<usize>)> {
+    ) -> OpResult<Option<(u32, Range<usize>)>> {
         let question = vectors(encoder, question);
         self.loaded.best_sentence(documents, &question)
     }

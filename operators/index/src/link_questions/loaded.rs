@@ -4,28 +4,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ahash::AHashSet;
-use gfm_pipe_api::artifact::TextsDigest;
+use gfm_pipe_api::artifact::{TextsDigest, check_made_from_texts_of};
 use gfm_pipe_api::lists::{self, Lists};
 use gfm_pipe_api::names::Names;
-use gfm_pipe_api::text_list::TextList;
 use gfm_pipe_api::vector_table::Query;
 use gfm_pipe_api::{Context, OpError, OpResult, columns};
 
+use super::fact_texts::FactTexts;
 use super::graph::{Graph, Shared};
 use super::named::each_label;
-use super::nearest::{Embedded, KnownVectors, Near, Vectors};
+use super::nearest::{KnownVectors, Near, Vectors};
 use super::sentence_places::SentencePlaces;
 use super::sentence_texts::SentenceTexts;
 use super::similar::{Lookup, NodesOf, TextOf, Texts};
-
-/// How much is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
-    /// Everything, for questions.
-    All,
-    /// All but vectors, which take most of the time: to find out whether tables belong together.
-    Check,
-}
 
 /// The tables that questions are compared with.
 #[derive(Default)]
@@ -37,9 +28,11 @@ pub struct Loaded {
 
 struct Facts {
     vectors: KnownVectors,
-    texts: TextList,
-    /// The distinct heads and tails of the triples of each fact.
-    ends: Lists,
+    texts: FactTexts,
+    /// The triples of each fact, ascending.
+    triples: Lists,
+    /// Head, relation and tail of each triple.
+    all: Arc<Vec<[u32; 3]>>,
 }
 
 struct Sentences {
@@ -63,20 +56,31 @@ impl Loaded {
     pub fn read(
         ctx: &Context,
         (graph, shared): (&Graph, &Shared),
-        load: Load,
-        wants: impl Fn(Texts) -> bool,
+        wants: impl Fn(Texts) -> bool + Sync,
     ) -> OpResult<Loaded> {
-        let facts = wants(Texts::Facts).then(|| Facts::read(ctx, graph, load));
-        let sentences = wants(Texts::Sentences).then(|| Sentences::read(ctx, graph, shared, load));
-        let documents = wants(Texts::Documents).then(|| {
-            let of = Texts::Documents.embedded(ctx)?;
-            checked(of, &mut |_| {})?;
-            vectors(of, load)
-        });
+        let facts = || {
+            wants(Texts::Facts)
+                .then(|| Facts::read(ctx, shared))
+                .transpose()
+        };
+        let sentences = || {
+            let read = || Sentences::read(ctx, graph, shared);
+            wants(Texts::Sentences).then(read).transpose()
+        };
+        let documents = || {
+            let read = || {
+                let of = Texts::Documents.embedded(ctx)?;
+                check_made_from_texts_of(of.embeddings, of.texts)?;
+                KnownVectors::read(of)
+            };
+            wants(Texts::Documents).then(read).transpose()
+        };
+        let (facts, (sentences, documents)) =
+            rayon::join(facts, || rayon::join(sentences, documents));
         Ok(Loaded {
-            facts: facts.transpose()?,
-            sentences: sentences.transpose()?,
-            documents: documents.transpose()?,
+            facts: facts?,
+            sentences: sentences?,
+            documents: documents?,
         })
     }
 
@@ -96,22 +100,28 @@ impl Loaded {
 
     /// Among these documents the sentence that is most similar to the first of these vectors: its
     /// document, and its range in the document's text. `None` where there is none.
-    pub fn best_sentence(&self, of: Range<u32>, question: &Vectors) -> Option<(u32, Range<usize>)> {
-        let sentences = self.sentences.as_ref()?;
+    ///
+    /// # Errors
+    /// When vectors on disk cannot be read.
+    pub fn best_sentence(
+        &self,
+        of: Range<u32>,
+        question: &Vectors,
+    ) -> OpResult<Option<(u32, Range<usize>)>> {
+        let Some(sentences) = self.sentences.as_ref() else {
+            return Ok(None);
+        };
         let places = &sentences.texts.places;
         let rows = places.rows(of);
         let question = Query::new(question.points().row(0));
         let mut best: Option<(f64, usize)> = None;
-        sentences
-            .vectors
-            .table()
-            .dots(&question, rows, |row, cosine| {
-                if best.is_none_or(|(most, _)| cosine > most) {
-                    best = Some((cosine, row));
-                }
-            });
-        let (_, best) = best?;
-        Some((places.document(best), places.range(best)))
+        let table = sentences.vectors.table();
+        table.dots(&[question], rows, |_, row, cosine| {
+            if best.is_none_or(|(most, _)| cosine > most) {
+                best = Some((cosine, row));
+            }
+        })?;
+        Ok(best.map(|(_, best)| (places.document(best), places.range(best))))
     }
 }
 
@@ -122,7 +132,7 @@ impl Lookup for Loaded {
 
     fn texts(&self, texts: Texts, rows: &AHashSet<u64>) -> OpResult<TextOf> {
         let text = |row: usize| match texts {
-            Texts::Facts => self.facts.as_ref()?.texts.get(row).map(str::to_owned),
+            Texts::Facts => self.facts.as_ref()?.texts.get(row),
             Texts::Sentences => self.sentences.as_ref()?.texts.get(row),
             Texts::Documents => None,
         };
@@ -132,11 +142,11 @@ impl Lookup for Loaded {
     }
 
     fn ends(&self, facts: &AHashSet<u64>) -> OpResult<NodesOf> {
-        Ok(self
-            .facts
-            .as_ref()
-            .map(|f| of_rows(&f.ends, facts))
-            .unwrap_or_default())
+        let Some(known) = &self.facts else {
+            return Ok(NodesOf::default());
+        };
+        let facts = facts.iter();
+        Ok(facts.map(|fact| (*fact, known.ends(*fact))).collect())
     }
 
     fn mentioned(&self, sentences: &AHashSet<u64>) -> OpResult<NodesOf> {
@@ -147,76 +157,54 @@ impl Lookup for Loaded {
     }
 }
 
-/// Calls `each` with the texts of a table, and checks that its embeddings were made from them.
-fn checked(of: Embedded<'_>, each: &mut dyn FnMut(&str)) -> OpResult<()> {
-    let mut digest = TextsDigest::default();
-    of.texts.each_text(&mut |text| {
-        digest.add(text);
-        each(text);
-        Ok(())
-    })?;
-    digest.check(of.embeddings, &of.texts.name)
-}
-
-fn vectors(of: Embedded<'_>, load: Load) -> OpResult<KnownVectors> {
-    match load {
-        Load::All => KnownVectors::read(of),
-        Load::Check => KnownVectors::unread(of),
-    }
-}
-
 impl Facts {
-    fn read(ctx: &Context, graph: &Graph, load: Load) -> OpResult<Self> {
+    fn read(ctx: &Context, shared: &Shared) -> OpResult<Self> {
         let embedded = Texts::Facts.embedded(ctx)?;
-        let mut texts = TextList::new();
-        checked(embedded, &mut |text| texts.push(text))?;
-        texts.shrink();
-        let ends = ends(ctx, graph, texts.len())?;
+        let texts = FactTexts::read(embedded)?;
         Ok(Facts {
-            vectors: vectors(embedded, load)?,
+            triples: triples(ctx, shared.triples.len(), texts.len())?,
+            all: Arc::clone(&shared.triples),
+            vectors: KnownVectors::read(embedded)?,
             texts,
-            ends,
         })
     }
+
+    /// The distinct heads and tails of the triples of a fact.
+    fn ends(&self, fact: u64) -> Vec<u32> {
+        let mut out = Vec::new();
+        for triple in self.triples.of(fact as usize) {
+            let [head, _, tail] = self.all[*triple as usize];
+            for node in [head, tail] {
+                if !out.contains(&node) {
+                    out.push(node);
+                }
+            }
+        }
+        out
+    }
 }
 
-/// The distinct heads and tails of the triples of each fact.
-fn ends(ctx: &Context, graph: &Graph, facts: usize) -> OpResult<Lists> {
+/// The triples of each fact, ascending.
+fn triples(ctx: &Context, triples: usize, facts: usize) -> OpResult<Lists> {
     let evidence = ctx.input("evidence")?;
-    let mut of_triple: Vec<(u32, u32)> = Vec::with_capacity(evidence.rows("evidence")?);
+    let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(evidence.rows("evidence")?);
     for batch in evidence.batches("evidence")? {
         let batch = batch?;
         let rows = columns::u64s(&batch, "triple")?.values().iter();
-        // Rows of tables are counted with 32 bits.
-        let pairs = rows.zip(columns::u64s(&batch, "fact")?.values());
-        let pairs = pairs.map(|(row, fact)| (u32::try_from(*row), u32::try_from(*fact)));
-        of_triple.extend(pairs.filter_map(|(row, fact)| Some((row.ok()?, fact.ok()?))));
+        let of_batch = rows.zip(columns::u64s(&batch, "fact")?.values());
+        let exist = of_batch.filter(|(triple, fact)| {
+            // Rows of tables are counted with 32 bits.
+            **triple < triples as u64 && **fact < facts as u64
+        });
+        pairs.extend(exist.map(|(triple, fact)| (*fact as u32, *triple as u32)));
     }
-    of_triple.sort_by_key(|pair| pair.0);
-    let mut of_triple = of_triple.into_iter().peekable();
-    let (mut pairs, mut row) = (Vec::new(), 0);
-    let triples = ctx.input("triples")?;
-    for batch in triples.batches_of("triples", &["head", "tail"])? {
-        let batch = batch?;
-        let heads = columns::u32s(&batch, "head")?.values().iter();
-        for (head, tail) in heads.zip(columns::u32s(&batch, "tail")?.values()) {
-            while let Some((_, fact)) = of_triple.next_if(|pair| pair.0 == row) {
-                for node in [*head, *tail] {
-                    graph.check(node, triples)?;
-                    pairs.push((fact, node));
-                }
-            }
-            row += 1;
-        }
-    }
-    pairs.retain(|(fact, _)| (*fact as usize) < facts);
-    let mut ends = Lists::grouped(facts, pairs.into_iter());
-    ends.retain(lists::distinct);
-    Ok(ends)
+    let mut out = Lists::grouped(facts, pairs.into_iter());
+    out.retain(lists::sorted);
+    Ok(out)
 }
 
 impl Sentences {
-    fn read(ctx: &Context, graph: &Graph, shared: &Shared, load: Load) -> OpResult<Self> {
+    fn read(ctx: &Context, graph: &Graph, shared: &Shared) -> OpResult<Self> {
         let embedded = Texts::Sentences.embedded(ctx)?;
         let (titles, documents) = (Arc::clone(&shared.titles), Arc::clone(&shared.texts));
         let places = match &shared.sentences {
@@ -224,10 +212,16 @@ impl Sentences {
             None => Arc::new(SentencePlaces::read(embedded.texts, titles.len())?),
         };
         let mut texts = SentenceTexts::new(titles, documents, places);
-        checked(embedded, &mut |text| texts.push(text))?;
+        let mut digest = TextsDigest::default();
+        embedded.texts.each_text(&mut |text| {
+            digest.add(text);
+            texts.push(text);
+            Ok(())
+        })?;
+        digest.check(embedded.embeddings, &embedded.texts.name)?;
         let mentioned = mentioned(ctx, graph, &texts.places)?;
         Ok(Sentences {
-            vectors: vectors(embedded, load)?,
+            vectors: KnownVectors::read(embedded)?,
             texts,
             mentioned,
         })

@@ -13,6 +13,8 @@
 //! vectors. `streamed` and `loaded` are two ways to rows of tables: from files and in memory, where
 //! `sentence_places` and `sentence_texts` have the sentences.
 
+mod check;
+mod fact_texts;
 mod filter;
 mod graph;
 mod linker;
@@ -32,9 +34,9 @@ mod streamed;
 mod words;
 mod write;
 
+pub use check::{Check, checks};
 pub use graph::{Shared, read_links};
 pub use linker::{Encoder, LinkedStart, Linker, sentences_of};
-pub use loaded::Load;
 pub use operator::LinkQuestions;
 pub use params::{Filter, FilterPrompts, LinkParams, LinkQuestionsParams};
 pub use sentence_places::SentencePlaces;

@@ -185,19 +185,34 @@ pub fn each_label(
     labels: &Artifact,
     each: &mut dyn FnMut(u32, &str),
 ) -> OpResult<()> {
-    for batch in labels.batches("labels")? {
+    each_label_of(ctx, graph.names.len(), labels, &mut |node, label| {
+        if graph.is_entity(node) {
+            each(node, label);
+        }
+    })
+}
+
+/// Calls `each` with the written forms of these nodes.
+///
+/// # Errors
+/// When the node of a form does not exist.
+pub fn each_label_of(
+    ctx: &Context,
+    nodes: usize,
+    labels: &Artifact,
+    each: &mut dyn FnMut(u32, &str),
+) -> OpResult<()> {
+    for batch in labels.batches_of("labels", &["entity", "label"])? {
         let batch = batch?;
         ctx.check_cancelled()?;
-        let nodes = columns::u32s(&batch, "entity")?;
-        for (node, label) in nodes.values().iter().zip(columns::text(&batch, "label")?) {
-            if *node as usize >= graph.names.len() {
+        let of = columns::u32s(&batch, "entity")?.values().iter();
+        for (node, label) in of.zip(columns::text(&batch, "label")?) {
+            if *node as usize >= nodes {
                 return Err(OpError::new("a label is of an entity that does not exist")
                     .artifact(&labels.name)
                     .hint("connect `entities` and `labels` of the same `build-kg` stage"));
             }
-            if graph.is_entity(*node) {
-                each(*node, label.unwrap_or_default());
-            }
+            each(*node, label.unwrap_or_default());
         }
     }
     Ok(())

@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use gfm_pipe_api::artifact::check_made_from_texts_of;
 use gfm_pipe_api::points::Points;
-use gfm_pipe_api::vector_table::{Keep, VectorTable};
+use gfm_pipe_api::vector_table::{Codes, Keep, VectorTable};
 use gfm_pipe_api::{Artifact, Cancel, Context, OpError, OpResult, columns};
 use rayon::prelude::*;
 
-use crate::near::in_table::nearest_in;
+use crate::near::in_table::{add, nearest_by_codes, nearest_in};
 pub use crate::near::nearest::Near;
-use crate::near::nearest::{Allowed, nearest_first};
+use crate::near::nearest::{Allowed, any, nearest_first, nearest_of};
 
 /// Number of rows that a thread compares at once.
 const ROWS: usize = 4096;
+/// Number of coded rows after which progress is told.
+const TOGETHER: usize = 1 << 20;
 
 /// The texts of a table, and their embeddings.
 #[derive(Clone, Copy)]
@@ -52,18 +54,6 @@ impl KnownVectors {
     /// When they cannot be read.
     pub fn read(of: Embedded<'_>) -> OpResult<Self> {
         let table = VectorTable::read(of.embeddings)?;
-        Self::of(of, table)
-    }
-
-    /// Stands for the vectors of a table, without reading them: there are none to compare with.
-    ///
-    /// # Errors
-    /// When the table does not tell its encoder.
-    pub fn unread(of: Embedded<'_>) -> OpResult<Self> {
-        Self::of(of, VectorTable::new(Keep::Exact, 0))
-    }
-
-    fn of(of: Embedded<'_>, table: VectorTable) -> OpResult<Self> {
         Ok(KnownVectors {
             table: Arc::new(table),
             encoder: encoder(of.embeddings)?,
@@ -176,25 +166,27 @@ impl Vectors {
             return Ok(best);
         }
         let total = embeddings.rows("vectors")? as u64;
+        let tell = |rows: usize| ctx.progress(rows as u64, total, "vectors", &texts.name);
+        if Keep::of_vectors(embeddings)? == Keep::Coded {
+            return self.nearest_coded(ctx, rows, (TOGETHER, &tell), k, allowed);
+        }
         let mut first = 0u32;
         for batch in embeddings.batches("vectors")? {
             let batch = batch?;
             ctx.check_cancelled()?;
-            ctx.progress(u64::from(first), total, "vectors", &texts.name);
+            tell(first as usize);
             let (dim, values) = columns::vectors(&batch, "vector")?;
             if first == 0 {
                 self.same_encoder(embeddings, texts, dim)?;
             }
-            // As when the table is in memory, so that both find the same.
-            let keep = Keep::of(total as usize, dim);
             let parts = values.par_chunks(ROWS * dim).enumerate();
             let found: OpResult<Vec<_>> = parts
                 .map(|(part, values)| {
                     let from = first + (part * ROWS) as u32;
-                    let mut rows = VectorTable::new(keep, dim);
+                    let mut rows = Points::new(dim);
                     rows.extend(values);
                     let allowed = |i: usize, row: u32| allowed(i, from + row);
-                    let near = nearest_in(&ctx.cancel, &self.points, &rows, k, &allowed)?;
+                    let near = nearest_of(&ctx.cancel, &self.points, &rows, any(k), &allowed)?;
                     Ok((from, near))
                 })
                 .collect();
@@ -209,7 +201,31 @@ impl Vectors {
             });
             first += batch.num_rows() as u32;
         }
-        ctx.progress(total, total, "vectors", &texts.name);
+        tell(first as usize);
+        Ok(best)
+    }
+
+    /// [`Vectors::nearest`] among vectors that are coded, and on disk if a store keeps the codes.
+    /// Tells the number of rows done whenever it has compared so many.
+    fn nearest_coded(
+        &self,
+        ctx: &Context,
+        Embedded { texts, embeddings }: Embedded<'_>,
+        (together, tell): (usize, &dyn Fn(usize)),
+        k: usize,
+        allowed: &Allowed<'_>,
+    ) -> OpResult<Vec<Vec<Near>>> {
+        let mut best: Vec<Vec<Near>> = vec![Vec::new(); self.points.len()];
+        tell(0);
+        let codes = Codes::open(embeddings)?;
+        self.same_encoder(embeddings, texts, codes.dim())?;
+        for first in (0..codes.len()).step_by(together) {
+            tell(first);
+            let rows = first..codes.len().min(first + together);
+            let found = nearest_by_codes(&ctx.cancel, &self.points, (&codes, rows), k, allowed)?;
+            add(&mut best, found, k);
+        }
+        tell(codes.len());
         Ok(best)
     }
 }
@@ -296,5 +312,41 @@ mod tests {
             want.truncate(20);
             assert_eq!(got, want, "{i}");
         }
+    }
+
+    /// Codes that are made, those that are kept, and a table in memory find the same.
+    #[test]
+    fn the_best_coded_rows_are_those_of_a_table_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (rows, texts) = table(dir.path(), "names", 2 * ROWS + 100, 2);
+        let rows = local::keeping_codes(rows, dir.path());
+        let names = Embedded {
+            texts: &texts,
+            embeddings: &rows,
+        };
+        let (_, values) = columns::vectors(&rows.read("vectors").unwrap(), "vector").unwrap();
+        let mut in_memory = VectorTable::new(Keep::Coded, DIM);
+        in_memory.extend(&values);
+        let allowed = |i: usize, row: u32| !(i + row as usize).is_multiple_of(3);
+        let ctx = local::context();
+        // A few are compared with codes, and many with decoded vectors.
+        for count in [5, 20] {
+            let (vectors, texts) = table(dir.path(), &format!("{count} questions"), count, 1);
+            let questions = Embedded {
+                texts: &texts,
+                embeddings: &vectors,
+            };
+            let vectors = Vectors::joined(&[questions]).unwrap();
+            let want = nearest_in(&ctx.cancel, &vectors.points, &in_memory, 20, &allowed).unwrap();
+            assert!(want.iter().all(|near| near.len() == 20));
+            for together in [3000, TOGETHER] {
+                let told = std::cell::Cell::new(0);
+                let tell = |rows: usize| told.set(rows);
+                let got = vectors.nearest_coded(&ctx, names, (together, &tell), 20, &allowed);
+                assert_eq!(got.unwrap(), want);
+                assert_eq!(told.get(), 2 * ROWS + 100);
+            }
+        }
+        assert!(dir.path().join("1").is_dir(), "codes are kept");
     }
 }

@@ -22,7 +22,7 @@ const MANY: usize = 8;
 /// Finds, for each query, the `most` nearest of the vectors that `allowed` accepts.
 ///
 /// # Errors
-/// When the stage is cancelled.
+/// When the stage is cancelled, or vectors on disk cannot be read.
 pub fn nearest_in(
     cancel: &Cancel,
     queries: &Points,
@@ -30,17 +30,30 @@ pub fn nearest_in(
     most: usize,
     allowed: &Allowed<'_>,
 ) -> OpResult<Vec<Vec<Near>>> {
-    let codes = match table {
-        VectorTable::Exact(keys) => {
-            return nearest_of(cancel, queries, keys, any(most), allowed);
+    match table {
+        VectorTable::Exact(keys) => nearest_of(cancel, queries, keys, any(most), allowed),
+        VectorTable::Coded(codes) => {
+            nearest_by_codes(cancel, queries, (codes, 0..codes.len()), most, allowed)
         }
-        VectorTable::Coded(codes) => codes,
-    };
-    let parts = (0..table.len()).into_par_iter().step_by(PART);
+    }
+}
+
+/// [`nearest_in`] among these rows.
+///
+/// # Errors
+/// See [`nearest_in`].
+pub fn nearest_by_codes(
+    cancel: &Cancel,
+    queries: &Points,
+    (codes, rows): (&Codes, Range<usize>),
+    most: usize,
+    allowed: &Allowed<'_>,
+) -> OpResult<Vec<Vec<Near>>> {
+    let parts = rows.clone().into_par_iter().step_by(PART);
     let parts = parts.map(|first| {
-        let part = first..table.len().min(first + PART);
+        let part = first..rows.end.min(first + PART);
         if queries.len() < MANY {
-            by_codes(cancel, queries, (table, codes, part), most, allowed)
+            by_codes(cancel, queries, (codes, part), most, allowed)
         } else {
             by_decoded(cancel, queries, (codes, part), most, allowed)
         }
@@ -56,7 +69,7 @@ pub fn nearest_in(
 }
 
 /// Adds neighbours to those of each query, and keeps the nearest.
-fn add(all: &mut [Vec<Near>], more: Vec<Vec<Near>>, most: usize) {
+pub fn add(all: &mut [Vec<Near>], more: Vec<Vec<Near>>, most: usize) {
     for (all, more) in all.iter_mut().zip(more) {
         all.extend(more);
         all.sort_unstable_by(nearest_first);
@@ -68,7 +81,7 @@ fn add(all: &mut [Vec<Near>], more: Vec<Vec<Near>>, most: usize) {
 fn by_codes(
     cancel: &Cancel,
     queries: &Points,
-    (table, codes, part): (&VectorTable, &Codes, Range<usize>),
+    (codes, part): (&Codes, Range<usize>),
     most: usize,
     allowed: &Allowed<'_>,
 ) -> OpResult<Vec<Vec<Near>>> {
@@ -78,27 +91,27 @@ fn by_codes(
         .iter()
         .map(|query| Candidates::with_error(query.error() as f32, any(most)))
         .collect();
-    let mut products = Vec::with_capacity(ROWS);
+    let mut products = vec![Vec::new(); coded.len()];
     for first in part.clone().step_by(ROWS) {
         if cancel.is_cancelled() {
             return Err(OpError::Cancelled);
         }
         let rows = first..part.end.min(first + ROWS);
-        for (i, (query, candidates)) in coded.iter().zip(&mut candidates).enumerate() {
-            products.clear();
-            table.dots(query, rows.clone(), |_, product| {
-                products.push(product as f32)
-            });
-            candidates.add(first as u32, &products, |row| allowed(i, row));
+        products.iter_mut().for_each(Vec::clear);
+        codes.dots(&coded, rows, |q, _, product| {
+            products[q].push(product as f32)
+        })?;
+        for (i, (products, candidates)) in products.iter().zip(&mut candidates).enumerate() {
+            candidates.add(first as u32, products, |row| allowed(i, row));
         }
     }
     let exact = |(query, candidates): (&[f32], Candidates)| {
         candidates.finish(|row| {
             let row = row as usize;
-            dot(query, codes.decoded(row..row + 1).row(0))
+            Ok(dot(query, codes.decoded(row..row + 1)?.row(0)))
         })
     };
-    Ok(queries.into_iter().zip(candidates).map(exact).collect())
+    queries.into_iter().zip(candidates).map(exact).collect()
 }
 
 /// [`nearest_in`] among the vectors in `part`, for many queries.
@@ -111,7 +124,7 @@ fn by_decoded(
 ) -> OpResult<Vec<Vec<Near>>> {
     let mut all = vec![Vec::new(); queries.len()];
     for first in part.clone().step_by(ROWS) {
-        let keys = codes.decoded(first..part.end.min(first + ROWS));
+        let keys = codes.decoded(first..part.end.min(first + ROWS))?;
         let allowed = |query: usize, key: u32| allowed(query, first as u32 + key);
         let mut found = nearest_of(cancel, queries, &keys, any(most), &allowed)?;
         for near in found.iter_mut().flatten() {
@@ -148,7 +161,7 @@ mod tests {
             let allowed = |query: usize, key: u32| !(query + key as usize).is_multiple_of(3);
             let got = nearest_in(&Cancel::default(), &queries, &table, most, &allowed).unwrap();
             let decoded = match &table {
-                VectorTable::Coded(codes) => codes.decoded(0..keys),
+                VectorTable::Coded(codes) => codes.decoded(0..keys).unwrap(),
                 VectorTable::Exact(_) => panic!(),
             };
             for (q, got) in got.iter().enumerate() {

@@ -126,9 +126,9 @@ fn block_of(
     }
     let exact = |(query, candidates): (usize, Candidates)| {
         let query = queries.row(query);
-        candidates.finish(|key| dot(query, keys.row(key as usize)))
+        candidates.finish(|key| Ok(dot(query, keys.row(key as usize))))
     };
-    Ok((from..to).zip(candidates).map(exact).collect())
+    (from..to).zip(candidates).map(exact).collect()
 }
 
 /// The keys that may be among the nearest to a query.
@@ -187,17 +187,15 @@ impl Candidates {
         self.limit = self.limit.max(2 * self.all.len());
     }
 
-    pub fn finish(mut self, exact: impl Fn(u32) -> f64) -> Vec<Near> {
+    pub fn finish(mut self, exact: impl Fn(u32) -> OpResult<f64>) -> OpResult<Vec<Near>> {
         self.thin();
-        let mut out: Vec<Near> = self
-            .all
-            .iter()
-            .map(|(key, _)| (*key, exact(*key)))
-            .collect();
+        let all = self.all.iter();
+        let all = all.map(|(key, _)| Ok((*key, exact(*key)?)));
+        let mut out: Vec<Near> = all.collect::<OpResult<_>>()?;
         out.retain(|(_, cosine)| *cosine >= self.wanted.at_least);
         out.sort_unstable_by(nearest_first);
         out.truncate(self.wanted.most);
-        out
+        Ok(out)
     }
 }
 

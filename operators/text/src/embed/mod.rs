@@ -1,13 +1,15 @@
 //! `embed`: turns the texts of any artifact that has some into vectors.
 
+mod with_static;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{StringArray, UInt32Array, UInt64Array};
-use gfm_pipe_api::artifact::{TextsDigest, texts_digest};
+use gfm_pipe_api::artifact::texts_digest;
 use gfm_pipe_api::{
-    Accepts, Arity, Artifact, Cancel, Context, Field, InPort, InputFile, OpError, OpResult,
-    Operator, OutPort, Problem, Reporter, Schema, TableSink, Type, columns, kinds,
+    Accepts, Arity, Cancel, Context, Field, InPort, InputFile, OpError, OpResult, Operator,
+    OutPort, Problem, Reporter, Schema, TableSink, Type, columns, kinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,6 @@ use crate::StaticEncoder;
 use crate::location::{self, Cache, Location};
 use crate::settings::{Round, Settings};
 
-/// Texts that the static encoder takes between two checks for cancellation.
-const CHUNK: usize = 16_384;
 /// Part of the key. Raise it when a transformer's numbers change.
 pub(crate) const NUMBERS: u32 = 2;
 
@@ -258,7 +258,7 @@ impl Operator for Embed {
             }
         };
         let (about, count, digest) = match folder {
-            None => with_static(ctx, input)?,
+            None => with_static::embed(ctx, input)?,
             Some(folder) => {
                 let texts = input.texts()?;
                 let about = with_transformer(&params, ctx, &texts, &location, &folder)?;
@@ -314,81 +314,6 @@ impl Sink {
 
     pub(crate) fn finish(self) -> OpResult<()> {
         self.to.finish()
-    }
-}
-
-/// Embeds the texts of an artifact with the static encoder, a few at a time. Returns their number
-/// and digest as well.
-fn with_static(ctx: &Context, input: &Artifact) -> OpResult<(About, u64, String)> {
-    let encoder = builtin()?;
-    let total = input.rows(input.kind.tables[0].name)? as u64;
-    let mut writing = Writing {
-        sink: Sink::new(ctx, encoder.dim())?,
-        input,
-        encoder: &encoder,
-        done: 0,
-        zero_rows: 0,
-    };
-    let mut digest = TextsDigest::default();
-    let mut chunk: Vec<String> = Vec::new();
-    input.each_text(&mut |text| {
-        digest.add(text);
-        chunk.push(text.to_owned());
-        if chunk.len() == CHUNK {
-            ctx.check_cancelled()?;
-            writing.add(&chunk)?;
-            chunk.clear();
-            ctx.progress(writing.done, total, "texts", "");
-        }
-        Ok(())
-    })?;
-    writing.add(&chunk)?;
-    let (texts, zero_rows) = (writing.done, writing.zero_rows);
-    ctx.progress(texts, total, "texts", "");
-    writing.sink.finish()?;
-    if zero_rows > 0 {
-        ctx.warn(format!(
-            "{zero_rows} of {texts} texts of {} hold no known token: they get the zero vector",
-            input.name
-        ));
-    }
-    let about = About {
-        name: encoder.name().to_owned(),
-        digest: encoder.digest().to_owned(),
-        dim: encoder.dim(),
-        zero_rows,
-    };
-    Ok((about, texts, digest.finish()))
-}
-
-/// Vectors of the static encoder that are being written.
-struct Writing<'a> {
-    sink: Sink,
-    input: &'a Artifact,
-    encoder: &'a StaticEncoder,
-    /// Number of texts.
-    done: u64,
-    zero_rows: u64,
-}
-
-impl Writing<'_> {
-    fn add(&mut self, texts: &[String]) -> OpResult<()> {
-        let encoded = self.encoder.encode(texts).map_err(|e| {
-            OpError::wrap("failed to encode a text", e)
-                .artifact(&self.input.name)
-                .row(self.done)
-        })?;
-        if let Some(at) = encoded.values.iter().position(|x| !x.is_finite()) {
-            return Err(
-                OpError::internal("the encoder gave a vector that is not finite")
-                    .artifact(&self.input.name)
-                    .row(self.done + (at / encoded.dim) as u64)
-                    .hint("its table is damaged"),
-            );
-        }
-        self.zero_rows += encoded.zero_rows.len() as u64;
-        self.done += texts.len() as u64;
-        self.sink.write(encoded.values)
     }
 }
 
