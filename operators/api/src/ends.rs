@@ -69,7 +69,7 @@ impl Ends {
     /// Where a piece is.
     ///
     /// # Panics
-    /// When there is no piece of this number.
+    /// When there is no piece with this number.
     pub fn range(&self, piece: usize) -> Range<usize> {
         let from = match piece {
             0 => 0,

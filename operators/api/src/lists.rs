@@ -74,7 +74,7 @@ impl Lists {
     /// Where a list is in the values of all lists.
     ///
     /// # Panics
-    /// When there is no list of this number.
+    /// When there is no list with this number.
     pub fn range(&self, list: usize) -> Range<usize> {
         self.ends.range(list)
     }

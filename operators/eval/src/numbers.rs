@@ -2,7 +2,7 @@
 
 use ahash::AHashMap;
 
-/// Most different numbers that are told apart by 16 bits.
+/// The largest number of distinct values that 16 bits can tell apart.
 const FEW: usize = 1 << 16;
 
 /// A list of numbers. It takes two bytes for each while only few of them are different.

@@ -30,8 +30,8 @@ pub fn ask_for_large<T>(buffer: &Vec<T>) {
     let _ = buffer;
 }
 
-/// Gives memory that was freed back to the system, as far as it is in whole pages. The C library
-/// keeps it otherwise, between what is still in use.
+/// Returns freed memory to the system, in whole pages. Otherwise the C library keeps it, between
+/// blocks that are still in use.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the call takes no memory from its owner, and may be made by any thread at any time.

@@ -63,8 +63,8 @@ impl Keep {
     }
 }
 
-/// The length of the vectors of an artifact. The bytes are not checked: whoever reads vectors
-/// checks them, and notices if their length is another.
+/// The length of an artifact's vectors. The file's bytes are not checked here, but when the vectors
+/// are read, and so is their length.
 fn dim_of(embeddings: &Artifact) -> OpResult<usize> {
     let first = embeddings.file("vectors")?.objects.first();
     let schema = first.and_then(|object| {

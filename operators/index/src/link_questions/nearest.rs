@@ -17,7 +17,7 @@ use crate::near::nearest::{Allowed, any, nearest_first, nearest_of};
 
 /// Number of rows that a thread compares at once.
 const ROWS: usize = 4096;
-/// Number of coded rows after which progress is told.
+/// Progress is reported each time this many coded rows have been compared.
 const TOGETHER: usize = 1 << 20;
 
 /// The texts of a table, and their embeddings.
