@@ -12,7 +12,7 @@ use gfm_pipe_eval::baselines::asked::{Asked, Baselines, Fused, Walk};
 use gfm_pipe_eval::baselines::dense::Dense;
 use gfm_pipe_eval::baselines::walks;
 use gfm_pipe_eval::features::fusion::Fusion;
-use gfm_pipe_eval::features::measure::{self, Measures, Similar};
+use gfm_pipe_eval::features::measure::{self, AllSimilar, Measures};
 use gfm_pipe_eval::features::of_question::QuestionFeatures;
 use gfm_pipe_eval::features::{KEPT, read, rely_on_walks};
 use gfm_pipe_eval::starts::{SourcedStart, Starts, merged};
@@ -192,9 +192,9 @@ impl Scoring {
         self.score_nodes(&mut all, texts)?;
         let similar = match (&self.measures, embedded) {
             (Some(measures), Some((encoder, vectors))) => {
-                measures.similar(&Cancel::default(), encoder.dim(), vectors)?
+                measures.similar(&Cancel::default(), (encoder.dim(), vectors), KEPT)?
             }
-            _ => Similar::default(),
+            _ => AllSimilar::default(),
         };
         let others = all.into_par_iter().zip(texts).enumerate();
         let finished = others.map(|(i, (scored, text))| self.finished(scored, text, (&similar, i)));
@@ -298,7 +298,7 @@ impl Scoring {
         &self,
         mut scored: Scored,
         text: &str,
-        similar: (&Similar, usize),
+        similar: (&AllSimilar, usize),
     ) -> OpResult<Scored> {
         let features = self.features(&scored, text, similar)?;
         if let Some(nodes) = &scored.nodes {
@@ -325,7 +325,7 @@ impl Scoring {
         &self,
         scored: &Scored,
         text: &str,
-        similar: (&Similar, usize),
+        similar: (&AllSimilar, usize),
     ) -> OpResult<Option<QuestionFeatures>> {
         let by_model = self.model.as_ref().is_some_and(OnGraph::has_features);
         let needed = scored.system.is(&FUSED) || (scored.system.is(&MODEL) && by_model);

@@ -1,6 +1,6 @@
 //! The order of all rankings: higher scores first, of equal scores the lower id.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use num_traits::Float;
 
@@ -41,9 +41,67 @@ pub fn places<T: Float>(scores: &[T], items: &[u32]) -> Vec<usize> {
         .collect()
 }
 
+/// The highest of many values, which come by ascending id. Of equal ones, the lower ids count.
+pub(crate) struct Highest {
+    most: usize,
+    /// What is not above this is not among them.
+    floor: i64,
+    all: Vec<(i64, u32)>,
+}
+
+impl Highest {
+    pub fn new(most: usize) -> Self {
+        Highest {
+            most,
+            floor: i64::MIN,
+            all: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, id: u32, value: f64) {
+        // Whole numbers in the order of `f64::total_cmp`.
+        let bits = value.to_bits().cast_signed();
+        let key = bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed();
+        if key > self.floor {
+            self.all.push((key, id));
+            if self.all.len() >= self.most.saturating_mul(2).max(64) {
+                self.thin();
+            }
+        }
+    }
+
+    /// Adds those of others, whose ids may be lower or higher.
+    pub fn join(mut self, others: Self) -> Self {
+        self.all.extend(others.all);
+        self.thin();
+        self
+    }
+
+    fn thin(&mut self) {
+        let Some(last) = self.most.checked_sub(1) else {
+            return self.all.clear();
+        };
+        if last < self.all.len() {
+            let order = |of: &(i64, u32)| (Reverse(of.0), of.1);
+            let (_, of_last, _) = self.all.select_nth_unstable_by_key(last, order);
+            self.floor = of_last.0;
+            self.all.truncate(self.most);
+        }
+    }
+
+    /// Their ids, the highest value first.
+    pub fn ids(mut self) -> Vec<u32> {
+        self.thin();
+        self.all.sort_unstable_by_key(|of| (Reverse(of.0), of.1));
+        self.all.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::ops::Range;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -68,6 +126,24 @@ mod tests {
             prop_assert_eq!(&top(&scores, k), &order[..k.min(order.len())]);
             let place = places(&scores, &order);
             prop_assert_eq!(place, (0..order.len()).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn the_highest_are_those_of_a_stable_sort(
+            values in prop::collection::vec(-3i8..4, 0..600), most in 0usize..90, cut in 0usize..600,
+        ) {
+            let values: Vec<f64> = values.into_iter().map(|x| f64::from(x) / 2.0).collect();
+            let of = |ids: Range<usize>| {
+                let mut highest = Highest::new(most);
+                ids.for_each(|id| highest.add(id as u32, values[id]));
+                highest
+            };
+            let mut order: Vec<u32> = (0..values.len() as u32).collect();
+            order.sort_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]));
+            order.truncate(most);
+            prop_assert_eq!(&of(0..values.len()).ids(), &order);
+            let cut = cut.min(values.len());
+            prop_assert_eq!(&of(cut..values.len()).join(of(0..cut)).ids(), &order);
         }
     }
 }

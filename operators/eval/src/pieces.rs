@@ -25,10 +25,22 @@ impl Pieces {
         Ok((!whole).then_some(Pieces(parents)))
     }
 
+    /// The first piece of each of these pieces, for tests.
+    #[cfg(test)]
+    pub fn of(first: Vec<u32>) -> Pieces {
+        Pieces(first)
+    }
+
     /// Number of documents, of which pieces count once.
     pub fn documents(&self) -> usize {
         let firsts = (0..).zip(&self.0).filter(|(id, parent)| id == *parent);
         firsts.count()
+    }
+
+    /// Whether the pieces of each document are side by side, and the first of them comes first.
+    pub fn in_order(&self) -> bool {
+        let follow = (0..).zip(&self.0).all(|(piece, first)| *first <= piece);
+        follow && self.0.is_sorted()
     }
 
     /// The first piece of a piece's document.

@@ -44,6 +44,18 @@ impl Random {
         (0..n).map(|_| 2.0 * self.unit() - 1.0).collect()
     }
 
+    /// Vectors around `centres` centres, row-major, so near that their cosine is about 0.9.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "vectors are in single precision"
+    )]
+    pub fn clustered(&mut self, count: usize, centres: usize, dim: usize) -> Vec<f32> {
+        let centres = self.signed(centres * dim);
+        let around =
+            |at: usize| (centres[at % centres.len()] + (2.0 * self.unit() - 1.0) / 3.0) as f32;
+        (0..count * dim).map(around).collect()
+    }
+
     /// Lines of hexadecimal digits, at least `bytes` long: text that compression does not shrink
     /// much.
     pub fn text(&mut self, bytes: usize) -> String {

@@ -6,9 +6,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::on_disk::OnDisk;
+use super::sketches::{Rotation, SketchQuery, sketch, sketch_bytes};
 use crate::error::{OpError, OpResult};
 use crate::memory::Demand;
 use crate::points::{Points, unit};
+use crate::random::mix;
 
 /// The largest code of a vector's number.
 pub(super) const LARGEST: f64 = 127.0;
@@ -41,6 +43,8 @@ pub struct Codes {
 struct Block {
     rows: Range<usize>,
     bytes: Bytes,
+    /// The sketches of the rows, if they are used.
+    sketches: Option<Vec<u8>>,
 }
 
 /// Where the rows of a block are.
@@ -105,6 +109,19 @@ pub(super) fn encode(dim: usize, rows: &[f32], out: &mut Vec<u8>) {
     }
 }
 
+/// The sketches of coded rows.
+pub(super) fn sketches_of(dim: usize, bytes: &[u8]) -> Vec<u8> {
+    let count = bytes.len() / row_bytes(dim);
+    let mut out = Vec::with_capacity(count * sketch_bytes(dim));
+    if sketch_bytes(dim) > 0 {
+        let mut rotation = Rotation::new(dim);
+        for (step, codes) in rows_of(dim, bytes) {
+            sketch(&mut rotation, (step, codes.iter().copied()), &mut out);
+        }
+    }
+    out
+}
+
 /// The step and the codes of each row.
 fn rows_of(dim: usize, bytes: &[u8]) -> impl Iterator<Item = (f32, &[i8])> {
     bytes.chunks_exact(row_bytes(dim)).map(|row| {
@@ -151,7 +168,52 @@ impl Codes {
         self.blocks.push(Block {
             rows: first..first + rows,
             bytes,
+            sketches: None,
         });
+    }
+
+    /// Reads or makes the sketches of all rows, unless the vectors are too short for that.
+    ///
+    /// # Errors
+    /// When they cannot be read, or there is not enough memory.
+    pub fn sketched(mut self) -> OpResult<Self> {
+        let dim = self.dim;
+        if sketch_bytes(dim) == 0 {
+            return Ok(self);
+        }
+        Demand::new()
+            .and("sketches of vectors", &[self.len(), sketch_bytes(dim)])
+            .check("the number of texts")?;
+        self.blocks.par_iter_mut().try_for_each(|block| {
+            block.sketches = Some(match &block.bytes {
+                Bytes::Memory(bytes) => sketches_of(dim, bytes),
+                Bytes::Disk(file) => file.sketches().map_err(|e| failed(file, e))?,
+            });
+            OpResult::Ok(())
+        })?;
+        Ok(self)
+    }
+
+    /// Whether the sketches of all rows are known.
+    pub fn has_sketches(&self) -> bool {
+        self.blocks.iter().all(|block| block.sketches.is_some())
+    }
+
+    /// Adds what sketches say of the dot products with these rows. Rows that do not exist, or have
+    /// no sketches, are left out.
+    pub fn estimates(&self, query: &SketchQuery, rows: Range<usize>, out: &mut Vec<f32>) {
+        for sketches in self.sketches(rows) {
+            query.estimates(sketches, out);
+        }
+    }
+
+    /// The sketches of these rows, a piece after the other.
+    fn sketches(&self, rows: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let bytes = sketch_bytes(self.dim);
+        self.blocks_of(rows).filter_map(move |(block, mine)| {
+            let at = |row: usize| (row - block.rows.start) * bytes;
+            block.sketches.as_ref()?.get(at(mine.start)..at(mine.end))
+        })
     }
 
     /// Reads what is on disk into memory, if all of it takes at most `most` bytes.
@@ -177,6 +239,30 @@ impl Codes {
         })
     }
 
+    /// An even hash of the sketches of these rows, in their order.
+    pub fn hash(&self, rows: Range<usize>) -> u64 {
+        let bytes = sketch_bytes(self.dim).max(1);
+        let sketches = self.sketches(rows);
+        let words = sketches
+            .flat_map(|some| some.chunks_exact(bytes))
+            .flat_map(|sketch| {
+                // The factor is left out: it follows from the vector as the signs do.
+                let words = sketch.as_rchunks::<8>().1;
+                words.iter().map(|word| u64::from_le_bytes(*word))
+            });
+        words.fold(0, |hash, word| mix(hash ^ word))
+    }
+
+    /// The blocks with these rows, and the rows that are in each.
+    fn blocks_of(&self, rows: Range<usize>) -> impl Iterator<Item = (&Block, Range<usize>)> {
+        let first = self.blocks.partition_point(|b| b.rows.end <= rows.start);
+        let blocks = self.blocks[first..].iter().map(move |block| {
+            let mine = block.rows.start.max(rows.start)..block.rows.end.min(rows.end);
+            (block, mine)
+        });
+        blocks.take_while(|(_, mine)| mine.start < mine.end)
+    }
+
     /// Calls `each` with the bytes of these rows, a piece after the other, and the number of the
     /// first row in it.
     fn pieces(&self, rows: Range<usize>, mut each: impl FnMut(usize, &[u8])) -> OpResult<()> {
@@ -185,12 +271,7 @@ impl Codes {
             return Err(OpError::internal(problem));
         }
         let row = row_bytes(self.dim);
-        let first = self.blocks.partition_point(|b| b.rows.end <= rows.start);
-        for block in &self.blocks[first..] {
-            let mine = block.rows.start.max(rows.start)..block.rows.end.min(rows.end);
-            if mine.is_empty() {
-                break;
-            }
+        for (block, mine) in self.blocks_of(rows) {
             let at = |row_number: usize| (row_number - block.rows.start) * row;
             match &block.bytes {
                 Bytes::Memory(bytes) => each(mine.start, &bytes[at(mine.start)..at(mine.end)]),
@@ -254,11 +335,13 @@ pub(super) fn demand(rows: usize, dim: usize) -> OpResult<()> {
 }
 
 fn read(file: &OnDisk, at: usize, buffer: &mut [u8]) -> OpResult<()> {
-    file.read(at, buffer).map_err(|e| {
-        OpError::wrap("failed to read codes of vectors", e)
-            .file(file.path())
-            .hint("try again: codes that are not there, or are damaged, are made anew")
-    })
+    file.read(at, buffer).map_err(|e| failed(file, e))
+}
+
+fn failed(file: &OnDisk, e: std::io::Error) -> OpError {
+    OpError::wrap("failed to read codes of vectors", e)
+        .file(file.path())
+        .hint("try again: codes that are not there, or are damaged, are made anew")
 }
 
 /// The sum of the products, which cannot overflow: see [`Query::new`]. Loops become better code

@@ -8,11 +8,15 @@
 //! have the same bits on every processor and in any order of computation. A code depends on nothing
 //! but its vector: not on other vectors, their order or earlier runs.
 //!
+//! In a table with very many vectors, sketches of one bit for each number (`sketches`) tell which
+//! of them are worth comparing by their codes.
+//!
 //! A store keeps codes (`on_disk`). Those of a very large table are not read into memory but a
 //! little at a time, whenever they are compared; both give the same bits.
 
 mod codes;
 mod on_disk;
+mod sketches;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -22,6 +26,7 @@ use std::ops::Range;
 pub use codes::{Codes, Query};
 pub use on_disk::{CodesFolder, is_sound};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+pub use sketches::SketchQuery;
 
 use crate::artifact::Artifact;
 use crate::columns;
@@ -31,6 +36,9 @@ use crate::table;
 
 /// Vectors that take more bytes than this are coded.
 const MOST_BYTES: usize = 256 << 20;
+/// Codes that take more bytes than this have sketches, which say which of them are compared in a
+/// search.
+const MOST_COMPARED: usize = 256 << 20;
 /// Codes that take more bytes than this stay on disk.
 const MOST_LOADED: usize = 1 << 30;
 
@@ -52,6 +60,11 @@ impl Keep {
         } else {
             Keep::Exact
         }
+    }
+
+    /// Whether this many coded vectors of this length have sketches.
+    fn sketched(rows: usize, dim: usize) -> bool {
+        rows.saturating_mul(codes::row_bytes(dim)) > MOST_COMPARED
     }
 
     /// How the vectors of an artifact of the kind `embeddings` are kept.

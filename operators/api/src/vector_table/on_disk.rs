@@ -2,22 +2,24 @@
 //!
 //! There is a file for each object of a table of vectors, named by the object's digest. It begins
 //! with a header: magic, version, numbers in a vector, vectors, and a checksum of the object's
-//! digest and everything but the checksum itself. A row for each vector follows: its step, then its
-//! codes. A file that is not as it was written counts as absent, and losing one costs time only.
+//! digest and everything but the checksum itself. A sketch for each vector follows, and then a row
+//! for each vector: its step, then its codes. A file that is not as it was written counts as
+//! absent, and losing one costs time only.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::codes::row_bytes;
+use super::sketches::sketch_bytes;
 use crate::files;
 
 const MAGIC: &[u8; 8] = b"gfmcodes";
 /// Version of the format and of how codes are made; it is in the path, too.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the header before the checksum: magic, version, numbers in a vector, vectors.
 const HEAD: usize = 8 + 4 + 4 + 8;
-/// Bytes before the first row.
+/// Bytes before the first sketch.
 const START: usize = HEAD + blake3::OUT_LEN;
 
 /// The folder in which a store keeps codes.
@@ -85,8 +87,14 @@ impl Shape<'_> {
     }
 
     fn bytes(&self) -> Option<u64> {
-        let rows = self.rows.checked_mul(row_bytes(self.dim))?;
+        let of_one = row_bytes(self.dim).checked_add(sketch_bytes(self.dim))?;
+        let rows = self.rows.checked_mul(of_one)?;
         (rows as u64).checked_add(START as u64)
+    }
+
+    /// Bytes of all sketches.
+    fn sketches(&self) -> usize {
+        self.rows.saturating_mul(sketch_bytes(self.dim))
     }
 
     /// A hasher of the checksum that has everything before the rows.
@@ -122,6 +130,8 @@ impl Shape<'_> {
 pub(super) struct OnDisk {
     file: File,
     path: PathBuf,
+    /// Bytes of all sketches.
+    sketches: usize,
 }
 
 impl OnDisk {
@@ -131,14 +141,24 @@ impl OnDisk {
         let path = folder.file(shape.object);
         let mut file = files::open(&path).ok()?;
         let fits = shape.fits(&mut file, true).ok()?;
-        fits.then_some(OnDisk { file, path })
+        let sketches = shape.sketches();
+        fits.then_some(OnDisk {
+            file,
+            path,
+            sketches,
+        })
     }
 
     /// Writes a file. Another process may do so at the same time: both write the same bytes.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write(folder: &CodesFolder, shape: Shape<'_>, rows: &[Vec<u8>]) -> io::Result<OnDisk> {
+    pub fn write(
+        folder: &CodesFolder,
+        shape: Shape<'_>,
+        (sketches, rows): (&[Vec<u8>], &[Vec<u8>]),
+    ) -> io::Result<OnDisk> {
+        let content = || sketches.iter().chain(rows);
         let path = folder.file(shape.object);
         let parent = path.parent().unwrap_or(&folder.path);
         std::fs::create_dir_all(parent)?;
@@ -150,26 +170,40 @@ impl OnDisk {
         // The lock says that the writer is alive. Where there are no locks, the file's age does.
         let _ = temp.as_file().try_lock();
         let mut hasher = shape.hasher();
-        rows.iter().for_each(|rows| {
-            hasher.update(rows);
+        content().for_each(|bytes| {
+            hasher.update(bytes);
         });
         let mut out = temp.as_file();
         out.write_all(&shape.head())?;
         out.write_all(hasher.finalize().as_bytes())?;
-        rows.iter().try_for_each(|rows| out.write_all(rows))?;
+        content().try_for_each(|bytes| out.write_all(bytes))?;
         out.sync_all()?;
         let file = temp.persist(&path).map_err(|e| e.error)?;
         files::sync_folder(parent)?;
         let _ = file.unlock();
-        Ok(OnDisk { file, path })
+        Ok(OnDisk {
+            file,
+            path,
+            sketches: shape.sketches(),
+        })
     }
 
-    /// Reads bytes of rows: as many as the buffer takes, from byte `at` behind the header on.
+    /// Reads bytes of rows: as many as the buffer takes, from byte `at` of the first row on.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn read(&self, at: usize, buffer: &mut [u8]) -> io::Result<()> {
-        read_at(&self.file, (START + at) as u64, buffer)
+        read_at(&self.file, (START + self.sketches + at) as u64, buffer)
+    }
+
+    /// Reads all sketches.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn sketches(&self) -> io::Result<Vec<u8>> {
+        let mut out = vec![0; self.sketches];
+        read_at(&self.file, START as u64, &mut out)?;
+        Ok(out)
     }
 
     /// The file, for messages.

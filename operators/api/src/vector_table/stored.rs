@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::codes::{Bytes, Codes, demand, encode, row_bytes};
-use super::dim_of;
+use super::codes::{Bytes, Codes, demand, encode, row_bytes, sketches_of};
 use super::on_disk::{OnDisk, Shape};
+use super::{Keep, dim_of};
 use crate::artifact::Artifact;
 use crate::columns;
 use crate::error::{OpError, OpResult};
@@ -13,7 +13,7 @@ use crate::stored::{ObjectFile, TableFile};
 
 impl Codes {
     /// The coded vectors of an artifact of the kind `embeddings`. They stay on disk if a store
-    /// keeps them, and are in memory otherwise.
+    /// keeps them, and are in memory otherwise. Those of a large table have sketches.
     ///
     /// # Errors
     /// When vectors cannot be read, or there is not enough memory.
@@ -56,6 +56,9 @@ fn open(table: &TableFile, name: &str, dim: usize) -> OpResult<Codes> {
         let bytes = bytes.ok_or_else(|| OpError::internal("codes were not made"))?;
         codes.push(rows_of(object), bytes);
     }
+    if Keep::sketched(codes.len(), dim) {
+        codes = codes.sketched()?;
+    }
     Ok(codes)
 }
 
@@ -95,7 +98,11 @@ fn make(object: &ObjectFile, name: &str, dim: usize) -> OpResult<Bytes> {
         return Err(OpError::data(other).artifact(name));
     }
     let folder = object.codes.as_deref();
-    let written = folder.map(|folder| OnDisk::write(folder, shape(object, dim), &made));
+    let written = folder.map(|folder| {
+        let sketches = made.par_iter().map(|bytes| sketches_of(dim, bytes));
+        let sketches: Vec<Vec<u8>> = sketches.collect();
+        OnDisk::write(folder, shape(object, dim), (&sketches, &made))
+    });
     if let Some(Ok(file)) = written {
         return Ok(Bytes::Disk(file));
     }

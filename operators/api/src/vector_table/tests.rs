@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::codes::LARGEST;
 use super::*;
 use crate::points::{dot, unit};
+use crate::random::mix;
 use crate::stored::{ObjectFile, TableFile};
 use crate::{Artifact, kinds};
+use gfm_pipe_testing::Random;
 use proptest::prelude::*;
 
 /// The dot products of a query with all vectors of a table.
@@ -113,11 +115,20 @@ fn only_large_tables_are_coded() {
     assert_eq!(Keep::of(MOST_BYTES / 1024, 256), Keep::Exact);
     assert_eq!(Keep::of(MOST_BYTES / 1024 + 1, 256), Keep::Coded);
     assert_eq!(Keep::of(usize::MAX, 256), Keep::Coded);
+    assert!(!Keep::sketched(MOST_COMPARED / 260, 256));
+    assert!(Keep::sketched(MOST_COMPARED / 260 + 1, 256));
+    assert!(Keep::sketched(usize::MAX, 256));
 }
 
-const DIM: usize = 5;
+const DIM: usize = 70;
 /// Number of rows of each object of the stored table.
-const ROWS: [usize; 4] = [700, 1, 40_000, 90];
+const ROWS: [usize; 4] = [700, 1, 12_000, 90];
+
+fn estimates(codes: &Codes, query: &SketchQuery, rows: Range<usize>) -> Vec<f32> {
+    let mut out = Vec::new();
+    codes.estimates(query, rows, &mut out);
+    out
+}
 
 /// A stored table of vectors in a folder like a store's.
 struct Lab {
@@ -149,7 +160,7 @@ impl Lab {
         let schema = Arc::new(spec.schema(DIM));
         let mut writer = table::writer(File::create(path).unwrap(), schema).unwrap();
         // Several parts.
-        for rows in rows.chunks(9000 * DIM) {
+        for rows in rows.chunks(3000 * DIM) {
             let column = columns::build_vectors(DIM, rows.to_vec()).unwrap();
             let batch = columns::batch(spec, vec![column]).unwrap();
             writer.write(&batch).unwrap();
@@ -207,9 +218,11 @@ impl Lab {
             all(codes).rows(0, want.len()),
             all(&want).rows(0, want.len())
         );
-        let queries = [&self.rows[..DIM], &self.rows[40..40 + DIM]].map(Query::new);
+        let queries = [&self.rows[..DIM], &self.rows[40..40 + DIM]];
+        let sketched = queries.map(SketchQuery::new);
+        let queries = queries.map(Query::new);
         // In one object, and across several.
-        for rows in [0..want.len(), 650..701, 699..40_750, 40_702..40_703, 7..7] {
+        for rows in [0..want.len(), 650..701, 699..12_750, 12_702..12_703, 7..7] {
             let dots = |codes: &Codes| {
                 let mut out = Vec::new();
                 let each = |q, row, dot: f64| out.push((q, row, dot.to_bits()));
@@ -220,6 +233,14 @@ impl Lab {
             };
             assert_eq!(dots(codes), dots(&want));
             assert_eq!(dots(codes).len(), 2 * rows.len());
+            if codes.has_sketches() {
+                let want = coded(DIM, &self.rows).sketched().unwrap();
+                for query in &sketched {
+                    let estimates = |codes: &Codes| estimates(codes, query, rows.clone());
+                    assert_eq!(estimates(codes), estimates(&want));
+                    assert_eq!(estimates(codes).len(), rows.len());
+                }
+            }
         }
     }
 }
@@ -240,7 +261,10 @@ fn codes_on_disk_are_made_once_and_have_the_same_bits() {
         changed[bytes as usize / 3] ^= 1;
         fs::write(&object.path, changed).unwrap();
     }
-    let mut codes = Codes::open(&artifact).unwrap();
+    let codes = Codes::open(&artifact).unwrap();
+    lab.check(&codes);
+    assert!(!codes.has_sketches());
+    let mut codes = codes.sketched().unwrap();
     lab.check(&codes);
     codes.load(0).unwrap();
     let mut table = VectorTable::Coded(codes);
@@ -270,11 +294,11 @@ fn without_a_store_codes_are_in_memory() {
     for object in &mut outside.tables[0].objects {
         object.codes = None;
     }
-    lab.check(&Codes::open(&outside).unwrap());
+    lab.check(&Codes::open(&outside).unwrap().sketched().unwrap());
     assert!(lab.files().is_empty());
     // A folder in which nothing can be made.
     fs::write(lab.folder().path, "").unwrap();
-    lab.check(&Codes::open(&lab.artifact()).unwrap());
+    lab.check(&Codes::open(&lab.artifact()).unwrap().sketched().unwrap());
 }
 
 #[test]
@@ -348,4 +372,78 @@ fn codes_that_are_cut_off_are_an_error() {
     assert!(e.to_string().contains("codes of vectors"), "{e}");
     let query = [Query::new(&lab.rows[..DIM])];
     assert!(codes.dots(&query, 0..900, |_, _, _| ()).is_err());
+    assert!(codes.sketched().is_err());
+}
+
+#[test]
+fn estimates_are_off_by_as_much_as_they_say() {
+    for dim in [64, 100, 256, 768] {
+        let rows = Random::new(dim as u64).clustered(3000, 3000, dim);
+        let codes = coded(dim, &rows).sketched().unwrap();
+        let (mut squares, mut sum, mut far, mut count) = (0.0, 0.0, 0, 0.0);
+        for row in [0, 5, 7, 2999] {
+            let query: Vec<f32> = unit(&rows[row * dim..(row + 1) * dim]).collect();
+            let sketched = SketchQuery::new(&query);
+            let decoded = codes.decoded(0..3000).unwrap();
+            for (i, estimate) in estimates(&codes, &sketched, 0..3000)
+                .into_iter()
+                .enumerate()
+            {
+                let error = f64::from(estimate) - dot(&query, decoded.row(i));
+                far += usize::from(error.abs() > sketched.error());
+                (squares, sum, count) = (squares + error * error, sum + error, count + 1.0);
+            }
+            // What is the same vector is seen to be.
+            let same = f64::from(estimates(&codes, &sketched, row..row + 1)[0]);
+            assert!((same - 1.0).abs() < 0.01, "{same}");
+        }
+        let said = SketchQuery::new(&[1.0 / (dim as f32).sqrt()].repeat(dim)).error() / 4.0;
+        let deviation = f64::sqrt(squares / count);
+        assert!(deviation < said * 1.05, "{dim}: {deviation} of {said}");
+        assert!(deviation > said * 0.5, "{dim}: {deviation} of {said}");
+        assert!(
+            f64::abs(sum / count) < said / 10.0,
+            "{dim}: {}",
+            sum / count
+        );
+        assert!(far <= 4, "{dim}: {far}");
+    }
+}
+
+#[test]
+fn a_sketch_depends_on_its_vector_alone() {
+    let rows = Random::new(1).clustered(50, 7, 80);
+    let query = SketchQuery::new(&rows[..80]);
+    let all = estimates(&coded(80, &rows).sketched().unwrap(), &query, 0..50);
+    let reversed: Vec<f32> = rows.chunks(80).rev().flatten().copied().collect();
+    let mut codes = Codes::new(80);
+    reversed.chunks(80 * 7).for_each(|rows| codes.extend(rows));
+    let codes = codes.sketched().unwrap();
+    let mut out = estimates(&codes, &query, 0..50);
+    out.reverse();
+    assert_eq!(out, all);
+    // The zero vector is like nothing, and nothing is like it.
+    let zeros = coded(80, &[0.0; 160]).sketched().unwrap();
+    assert_eq!(estimates(&zeros, &query, 0..2), [0.0; 2]);
+    assert_eq!(
+        estimates(&codes, &SketchQuery::new(&[0.0; 80]), 0..1),
+        [0.0]
+    );
+    // Those that are too short or too long are not sketched.
+    for dim in [63, (1 << 16) + 1] {
+        let ones = vec![1.0; dim];
+        let codes = coded(dim, &ones).sketched().unwrap();
+        assert!(!codes.has_sketches());
+        assert!(estimates(&codes, &SketchQuery::new(&ones), 0..1).is_empty());
+    }
+    // In the longest, no sum overflows: all numbers are as large as can be, and in the second case
+    // the first round adds them all up.
+    let dim = 1 << 16;
+    let added = (0..dim as u64).map(|i| 1.0 - 2.0 * (mix(i) & 1) as f32);
+    for vector in [vec![1.0; dim], added.collect()] {
+        let codes = coded(dim, &vector).sketched().unwrap();
+        let query: Vec<f32> = unit(&vector).collect();
+        let same = estimates(&codes, &SketchQuery::new(&query), 0..1)[0];
+        assert!((same - 1.0).abs() < 0.01, "{same}");
+    }
 }

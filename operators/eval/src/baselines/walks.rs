@@ -23,7 +23,7 @@ use crate::starts::Starts;
 pub const LONGEST: usize = 4;
 
 /// Edges of the longest walks that are looked for first.
-const SHORT: usize = 3;
+const SHORT: usize = 2;
 
 /// More hops than are counted.
 const FAR: u8 = u8::MAX;
@@ -65,15 +65,16 @@ impl Ppr {
             .iter()
             .map(|(s, share)| (*s, share * returning))
             .collect();
-        let short = self.heaviest(&begin, targets, (longest.min(SHORT), 0.0), top);
-        if longest <= SHORT {
-            return Ok(short);
-        }
         // There are so many longer walks that only those are looked at which may carry more than
-        // the short ones that were found.
-        let least = top.checked_sub(1).and_then(|last| short.get(last));
-        let least = least.map_or(0.0, |walk| walk.mass);
-        Ok(self.heaviest(&begin, targets, (longest, least), top))
+        // the shorter ones that were found.
+        let first = longest.min(SHORT);
+        let mut found = self.heaviest(&begin, targets, (first, 0.0), top);
+        for longest in first + 1..=longest {
+            let least = top.checked_sub(1).and_then(|last| found.get(last));
+            let least = least.map_or(0.0, |walk| walk.mass);
+            found = self.heaviest(&begin, targets, (longest, least), top);
+        }
+        Ok(found)
     }
 
     /// The heaviest walks of at most `longest` edges that carry at least about the mass `least`.

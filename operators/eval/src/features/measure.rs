@@ -8,9 +8,10 @@ use gfm_pipe_api::points::Points;
 use gfm_pipe_api::{Cancel, OpResult};
 use rayon::prelude::*;
 
-use super::of_question::{QuestionFeatures, log_mass};
-use super::texts::Texts;
-use super::{COUNT, Edges, FEATURES, Measure};
+use super::near_texts::Near;
+use super::of_question::{Chosen, Partial, QuestionFeatures, log_mass};
+use super::texts::{Similar, Texts};
+use super::{COUNT, Edges, FACT, FEATURES, Measure, SENTENCE};
 use crate::baselines::asked::Walk;
 use crate::baselines::dense::Dense;
 use crate::baselines::ppr::{Ppr, specificity};
@@ -168,11 +169,11 @@ impl Walks {
     }
 }
 
-/// The best cosines of documents with several questions.
+/// How similar the texts of documents are to several questions.
 #[derive(Debug, Default)]
-pub struct Similar {
-    sentences: Option<Vec<Vec<f32>>>,
-    facts: Option<Vec<Vec<f32>>>,
+pub struct AllSimilar {
+    sentences: Option<Similar>,
+    facts: Option<Similar>,
 }
 
 impl Measures {
@@ -212,21 +213,29 @@ impl Measures {
     }
 
     /// Compares questions with sentences and facts, for [`Measures::of`]. `questions` are row-major
-    /// embeddings of this length; it is 0 if there are none.
+    /// embeddings of this length; it is 0 if there are none. The features of `keep` documents are
+    /// kept.
     ///
     /// # Errors
     /// When vectors have other lengths, or cannot be read, or the user stops.
-    pub fn similar(&self, cancel: &Cancel, dim: usize, questions: &[f32]) -> OpResult<Similar> {
+    pub fn similar(
+        &self,
+        cancel: &Cancel,
+        (dim, questions): (usize, &[f32]),
+        keep: usize,
+    ) -> OpResult<AllSimilar> {
         if dim == 0 {
-            return Ok(Similar::default());
+            return Ok(AllSimilar::default());
         }
         let mut points = Points::new(dim);
         points.extend(questions);
+        let numbers = (self.documents, self.whole(), keep);
+        let pieces = self.pieces.as_deref();
         let best = |texts: Option<&Texts>| {
-            let best = texts.map(|texts| texts.best(cancel, &points, self.documents));
-            best.transpose()
+            let texts = texts.map(|texts| texts.similar(cancel, &points, pieces, numbers));
+            texts.transpose()
         };
-        Ok(Similar {
+        Ok(AllSimilar {
             sentences: best(self.sentences.as_ref())?,
             facts: best(self.facts.as_ref())?,
         })
@@ -240,12 +249,15 @@ impl Measures {
     pub fn of(
         &self,
         question: Asked<'_>,
-        (similar, row): (&Similar, usize),
+        (similar, row): (&AllSimilar, usize),
         keep: usize,
     ) -> OpResult<QuestionFeatures> {
-        let best = |of: &Option<Vec<Vec<f32>>>| {
-            let best = of.as_ref()?.get(row)?.iter();
-            Some(best.map(|cosine| f64::from(*cosine)).collect())
+        let best = |of: &Option<Similar>| match of.as_ref()? {
+            Similar::All(best) => {
+                let best = best.get(row)?.iter();
+                Some(best.map(|cosine| f64::from(*cosine)).collect())
+            }
+            Similar::Near(_) => None,
         };
         let mut raw = [const { None }; COUNT];
         let embedding = Some(question.embedding).filter(|e| !e.is_empty());
@@ -278,7 +290,39 @@ impl Measures {
                 pieces.fold(values);
             }
         }
-        Ok(QuestionFeatures::standardised(raw, keep))
+        let near = self.near(similar, row);
+        let partial = near.iter();
+        let partial: Vec<Partial<'_>> = partial.map(|(f, _, near)| near.partial(*f)).collect();
+        let Some(chosen) = Chosen::of(raw, &partial, keep) else {
+            return Ok(QuestionFeatures::none());
+        };
+        let pieces = self.pieces.as_deref();
+        let values = near
+            .iter()
+            .map(|(_, texts, near)| texts.of_documents(near, pieces, &chosen.documents));
+        let values = values.collect::<OpResult<Vec<_>>>()?;
+        Ok(chosen.features(&values))
+    }
+
+    /// The features of a question of which only the values of some documents are computed, with
+    /// their places.
+    fn near<'a>(
+        &'a self,
+        similar: &'a AllSimilar,
+        row: usize,
+    ) -> Vec<(usize, &'a Texts, &'a Near)> {
+        let both = [
+            (&SENTENCE, &self.sentences, &similar.sentences),
+            (&FACT, &self.facts, &similar.facts),
+        ];
+        let near = both.into_iter().filter_map(|(feature, texts, similar)| {
+            let near = match similar.as_ref()? {
+                Similar::Near(near) => near.get(row)?,
+                Similar::All(_) => return None,
+            };
+            Some((super::place(feature), texts.as_ref()?, near))
+        });
+        near.collect()
     }
 }
 
@@ -288,8 +332,9 @@ mod tests {
     use super::*;
     use crate::by_node::Triples;
     use crate::features::texts::Vectors;
-    use crate::features::{PPR, PPR_ENTITY, PPR_FACT, PPR_TITLES, SENTENCE, START, place};
-    use gfm_pipe_api::vector_table::VectorTable;
+    use crate::features::{PPR, PPR_ENTITY, PPR_FACT, PPR_TITLES, START, place};
+    use gfm_pipe_api::vector_table::{Codes, VectorTable};
+    use gfm_pipe_testing::Random;
 
     /// Entities 0 and 1 in documents 0 and 1, whose nodes are 2 and 3. Document 0 names document 1.
     fn measures() -> Measures {
@@ -315,6 +360,7 @@ mod tests {
             sentences: Some(Texts {
                 vectors: Vectors::Ready(Arc::new(VectorTable::Exact(sentences))),
                 documents: vec![0, 0, 1],
+                sample: None,
             }),
             facts: None,
             words: Arc::new(Bm25::new([("a", "b"), ("c", "d")])),
@@ -332,8 +378,8 @@ mod tests {
     }
 
     fn of(measures: &Measures, asked: Asked<'_>) -> OpResult<QuestionFeatures> {
-        let (cancel, dim) = (Cancel::default(), asked.embedding.len());
-        let similar = measures.similar(&cancel, dim, asked.embedding).unwrap();
+        let embedding = (asked.embedding.len(), asked.embedding);
+        let similar = measures.similar(&Cancel::default(), embedding, 10).unwrap();
         measures.of(asked, (&similar, 0), 10)
     }
 
@@ -362,6 +408,63 @@ mod tests {
         let masses = walks.all.masses(&[(0, 1.0), (3, 1.0)]).unwrap().unwrap();
         let heavier = usize::from(masses[3] > masses[2]);
         assert_eq!(of(&PPR)[heavier], 1.0);
+    }
+
+    /// Where sketches choose what is compared, and all documents are in the sample.
+    #[test]
+    fn sketched_texts_have_the_features_of_others() {
+        const DIM: usize = 256;
+        let texts = |seed, each: u32| {
+            let documents: Vec<u32> = (0..900).map(|row| row / each).collect();
+            let mut codes = Codes::new(DIM);
+            codes.extend(&Random::new(seed).clustered(900, 900, DIM));
+            Texts {
+                vectors: Vectors::Ready(Arc::new(VectorTable::Coded(codes.sketched().unwrap()))),
+                documents,
+                sample: None,
+            }
+        };
+        let measures = |sketches: bool| {
+            let prepared = |texts: Texts| {
+                if sketches {
+                    texts.prepared(None).unwrap()
+                } else {
+                    texts
+                }
+            };
+            Measures {
+                documents: 300,
+                dense: None,
+                sentences: Some(prepared(texts(1, 3))),
+                facts: Some(prepared(texts(2, 4))),
+                words: Arc::new(Bm25::new((0..300).map(|_| ("a", "b")))),
+                walks: None,
+                pieces: None,
+            }
+        };
+        let question = Random::new(1).clustered(1, 900, DIM);
+        let asked = Asked {
+            text: "a",
+            embedding: &question,
+            starts: &[],
+        };
+        for keep in [300, 10] {
+            let [want, got] = [false, true].map(|sketches| {
+                let measures = measures(sketches);
+                let embedding = (DIM, asked.embedding);
+                let similar = measures.similar(&Cancel::default(), embedding, keep);
+                measures.of(asked, (&similar.unwrap(), 0), keep).unwrap()
+            });
+            let same = want.documents.iter().filter(|d| got.documents.contains(d));
+            // With random vectors, estimates tell little.
+            let least = if keep == 300 { 300 } else { keep / 2 };
+            assert!(same.count() >= least, "{got:?}");
+            for document in want.documents.iter().filter(|d| got.documents.contains(d)) {
+                let pairs = want.of(*document).iter().zip(got.of(*document));
+                pairs.for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} {b}"));
+                assert!(want.of(*document)[1] != want.of(*document)[2]);
+            }
+        }
     }
 
     #[test]

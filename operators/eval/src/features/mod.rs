@@ -13,6 +13,7 @@ pub mod fit;
 mod fuse;
 pub mod fusion;
 pub mod measure;
+mod near_texts;
 pub mod of_question;
 mod operator;
 pub mod read;

@@ -1,9 +1,11 @@
 //! The features of the documents of one question.
 
+use ahash::AHashMap;
 use rayon::prelude::*;
 
 use super::fit::{Weights, alone};
 use super::{BM25, COUNT, DENSE, FEATURES, FeatureKind, PPR, START, place, rely_on_walks};
+use crate::order::Highest;
 
 /// The mass that is added before the logarithm of a walk's mass is taken.
 const LEAST_MASS: f64 = 1e-5;
@@ -34,6 +36,95 @@ pub struct GoldRows {
     pub others: usize,
 }
 
+/// What is known of a feature whose values are computed only for the documents that are chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Partial<'a> {
+    /// Its place in [`FEATURES`].
+    pub feature: usize,
+    /// The mean of all documents, nearly.
+    pub mean: f64,
+    /// Their standard deviation, nearly.
+    pub deviation: f64,
+    /// The documents that it ranks best, the best first.
+    pub best: &'a [u32],
+}
+
+/// The documents whose features are kept.
+pub struct Chosen<'a> {
+    /// Their ids, ascending.
+    pub documents: Vec<u32>,
+    /// Number of documents, of which pieces count once.
+    whole: usize,
+    /// Standardised, by document.
+    known: [Option<Vec<f64>>; COUNT],
+    partial: &'a [Partial<'a>],
+}
+
+impl<'a> Chosen<'a> {
+    /// Standardises the features of all documents, and chooses the `keep` documents that some
+    /// feature ranks best. `raw` has the values of each feature by document; `None` for a feature
+    /// that is not known, or partially. A document is left out where a value is NaN: it is a later
+    /// piece of another one. `None` where nothing is known of all documents.
+    pub fn of(
+        mut raw: [Option<Vec<f64>>; COUNT],
+        partial: &'a [Partial<'a>],
+        keep: usize,
+    ) -> Option<Self> {
+        let documents = raw.iter().flatten().next()?.len();
+        let pieces = raw.par_iter().flatten();
+        let pieces = pieces.any(|of| of.par_iter().any(|value| value.is_nan()));
+        let is_whole = |d: &u32| !raw.iter().flatten().any(|of| of[*d as usize].is_nan());
+        let all = 0..documents as u32;
+        let whole: Vec<u32> = if pieces {
+            all.filter(is_whole).collect()
+        } else {
+            all.collect()
+        };
+        let known = raw.par_iter_mut().flatten();
+        known.for_each(|values| standardise(values, &whole));
+        Some(Chosen {
+            documents: best(&raw, partial, &whole, keep),
+            whole: whole.len(),
+            known: raw,
+            partial,
+        })
+    }
+
+    /// Their features. `partial` has the values of the documents chosen for each feature that was
+    /// known partially.
+    pub fn features(self, partial: &[Vec<f64>]) -> QuestionFeatures {
+        let mut out = QuestionFeatures {
+            values: vec![0.0; self.documents.len() * COUNT],
+            documents: self.documents,
+            others: [0.0; COUNT],
+        };
+        let rest = self.whole - out.documents.len();
+        let mut take = |feature: usize, values: &mut dyn Iterator<Item = f64>| {
+            let mut sum = 0.0;
+            for (row, value) in values.enumerate() {
+                sum += value;
+                out.values[row * COUNT + feature] = value as f32;
+            }
+            if rest > 0 {
+                // All values together add up to 0, or nearly.
+                out.others[feature] = (-sum / rest as f64) as f32;
+            }
+        };
+        let chosen = out.documents.iter();
+        for (feature, values) in self.known.iter().enumerate() {
+            if let Some(values) = values {
+                take(feature, &mut chosen.clone().map(|d| values[*d as usize]));
+            }
+        }
+        for (of, values) in self.partial.iter().zip(partial) {
+            let values = values.iter();
+            let mut values = values.map(|x| standard(*x, (of.mean, of.deviation)));
+            take(of.feature, &mut values);
+        }
+        out
+    }
+}
+
 impl QuestionFeatures {
     /// No feature of any document.
     pub fn none() -> Self {
@@ -48,36 +139,11 @@ impl QuestionFeatures {
     /// feature ranks best. `raw` has the values of each feature by document; `None` for a feature
     /// that is not known. A document is left out where a value is NaN: it is a later piece of
     /// another one.
-    pub fn standardised(mut raw: [Option<Vec<f64>>; COUNT], keep: usize) -> Self {
-        let Some(documents) = raw.iter().flatten().next().map(Vec::len) else {
-            return Self::none();
-        };
-        let whole: Vec<u32> = (0..documents as u32)
-            .filter(|d| !raw.iter().flatten().any(|of| of[*d as usize].is_nan()))
-            .collect();
-        let known = raw.par_iter_mut().flatten();
-        known.for_each(|values| standardise(values, &whole));
-        let kept = best(&raw, &whole, keep);
-        let mut out = Self {
-            values: vec![0.0; kept.len() * COUNT],
-            documents: kept,
-            others: [0.0; COUNT],
-        };
-        let rest = whole.len() - out.documents.len();
-        for (f, values) in raw.iter().enumerate() {
-            let Some(values) = values else { continue };
-            let mut sum = 0.0;
-            for (row, d) in out.documents.iter().enumerate() {
-                let value = values[*d as usize];
-                sum += value;
-                out.values[row * COUNT + f] = value as f32;
-            }
-            if rest > 0 {
-                // All values together add up to 0.
-                out.others[f] = (-sum / rest as f64) as f32;
-            }
+    pub fn standardised(raw: [Option<Vec<f64>>; COUNT], keep: usize) -> Self {
+        match Chosen::of(raw, &[], keep) {
+            Some(chosen) => chosen.features(&[]),
+            None => Self::none(),
         }
-        out
     }
 
     /// Whether the question starts at no node of a graph, so that nothing is known of walks.
@@ -161,36 +227,45 @@ fn standardise(values: &mut [f64], documents: &[u32]) {
         .map(|d| (values[*d as usize] - mean).powi(2));
     let deviation = (squares.sum::<f64>() / count).sqrt();
     for value in values {
-        *value = if deviation > 1e-9 {
-            (*value - mean) / deviation
-        } else {
-            0.0
-        };
+        *value = standard(*value, (mean, deviation));
+    }
+}
+
+fn standard(value: f64, (mean, deviation): (f64, f64)) -> f64 {
+    if deviation > 1e-9 {
+        (value - mean) / deviation
+    } else {
+        0.0
     }
 }
 
 /// The `keep` documents that have the best place in any feature, ascending. Of equal places the
 /// lower id comes first.
-fn best(raw: &[Option<Vec<f64>>; COUNT], documents: &[u32], keep: usize) -> Vec<u32> {
+fn best(
+    raw: &[Option<Vec<f64>>; COUNT],
+    partial: &[Partial<'_>],
+    documents: &[u32],
+    keep: usize,
+) -> Vec<u32> {
     if documents.len() <= keep {
         return documents.to_vec();
     }
-    let mut places: Vec<(usize, u32)> = documents.iter().map(|d| (usize::MAX, *d)).collect();
     let orders = raw.par_iter().flatten().map(|values| {
-        let mut order: Vec<u32> = (0..documents.len() as u32).collect();
-        let value = |row: &u32| values[documents[*row as usize] as usize];
-        let better = |a: &u32, b: &u32| value(b).total_cmp(&value(a)).then(a.cmp(b));
-        order.select_nth_unstable_by(keep, better);
-        order.truncate(keep);
-        order.sort_unstable_by(better);
-        order
+        let mut highest = Highest::new(keep);
+        let all = documents.iter();
+        all.for_each(|d| highest.add(*d, values[*d as usize]));
+        highest.ids()
     });
-    for order in orders.collect::<Vec<_>>() {
-        for (place, row) in order.into_iter().enumerate() {
-            let row = row as usize;
-            places[row].0 = places[row].0.min(place);
+    let orders: Vec<Vec<u32>> = orders.collect();
+    let orders = orders.iter().map(Vec::as_slice);
+    let mut places: AHashMap<u32, usize> = AHashMap::new();
+    for order in orders.chain(partial.iter().map(|of| of.best)) {
+        for (place, document) in order.iter().take(keep).enumerate() {
+            let best = places.entry(*document).or_insert(place);
+            *best = place.min(*best);
         }
     }
+    let mut places: Vec<(usize, u32)> = places.into_iter().map(|(d, place)| (place, d)).collect();
     places.sort_unstable();
     places.truncate(keep);
     let mut out: Vec<u32> = places.into_iter().map(|(_, document)| document).collect();
@@ -264,6 +339,29 @@ mod tests {
         assert_eq!(embedded.ranking(&alone(&BM25)), alone(&BM25));
         let words = QuestionFeatures::standardised(raw(&[(place(&BM25), &[3.0, 0.0])]), 2);
         assert_eq!(words.ranking(&by_walks), alone(&BM25));
+    }
+
+    #[test]
+    fn of_some_features_only_what_is_chosen_is_known() {
+        let walks = place(&PPR);
+        let partial = [Partial {
+            feature: 1,
+            mean: 2.0,
+            deviation: 0.5,
+            best: &[3, 0],
+        }];
+        let all = raw(&[(walks, &[1.0, 5.0, 3.0, 2.0, 4.0])]);
+        let chosen = Chosen::of(all.clone(), &partial, 3);
+        let chosen = chosen.unwrap_or_else(|| unreachable!());
+        // The best of each, then the second of the one whose id is lower.
+        assert_eq!(chosen.documents, [0, 1, 3]);
+        let got = chosen.features(&[vec![2.5, 1.0, 3.0]]);
+        let want = QuestionFeatures::standardised(all, 5).feature(walks, 5);
+        for (row, document) in [0, 1, 3].into_iter().enumerate() {
+            assert_eq!(f64::from(got.row(row)[walks]), want[document]);
+            assert_eq!(got.row(row)[1], [1.0, -2.0, 2.0][row]);
+        }
+        assert_eq!(got.others[1], -0.5);
     }
 
     #[test]

@@ -49,7 +49,7 @@ const SPLITS: [[&str; 3]; 3] = [
 impl Operator for RankFeatures {
     type Params = Params;
     const NAME: &'static str = "rank-features";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "what can be said about each question and document without training: similarities of texts, words in common, walks on the graph; `fuse` weighs it";
 
     fn schema() -> Schema {
@@ -213,7 +213,7 @@ impl Questions {
         let (width, vectors) = &self.embeddings;
         let first = rows.start;
         let embedded = &vectors[first * width..rows.end * width];
-        let similar = measures.similar(&ctx.cancel, *width, embedded)?;
+        let similar = measures.similar(&ctx.cancel, (*width, embedded), keep)?;
         let features = rows.into_par_iter().map(|i| {
             ctx.check_cancelled()?;
             let starts = self.starts[i].iter().map(|start| SourcedStart {

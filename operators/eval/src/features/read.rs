@@ -156,8 +156,9 @@ impl Measures {
     pub fn read(ctx: &Context, corpus: Corpus, walks: Option<Walks>) -> OpResult<Self> {
         let texts = |of: &str, embeddings: &str, known| -> OpResult<Option<Texts>> {
             let both = ctx.input_opt(of).zip(ctx.input_opt(embeddings));
-            both.map(|(of, embeddings)| texts(of, embeddings, known))
-                .transpose()
+            let texts = both.map(|(of, embeddings)| texts(of, embeddings, known));
+            let pieces = corpus.pieces.as_deref();
+            texts.map(|texts| texts?.prepared(pieces)).transpose()
         };
         Ok(Measures {
             documents: corpus.documents,
@@ -197,7 +198,11 @@ fn texts(of: &Artifact, embeddings: &Artifact, known: Option<Arc<VectorTable>>) 
     for batch in of.batches_of(table, &["document"])? {
         documents.extend_from_slice(columns::u32s(&batch?, "document")?.values());
     }
-    Ok(Texts { vectors, documents })
+    Ok(Texts {
+        vectors,
+        documents,
+        sample: None,
+    })
 }
 
 /// Personalised PageRank on all edges, and the triples.

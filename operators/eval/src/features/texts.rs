@@ -9,7 +9,9 @@ use gfm_pipe_api::vector_table::{Query, VectorTable};
 use gfm_pipe_api::{Cancel, OpError, OpResult};
 use rayon::prelude::*;
 
+use super::near_texts::{Near, NearTexts, Sample};
 use crate::BadShape;
+use crate::pieces::Pieces;
 
 /// Number of texts that a thread compares with all questions at once: their vectors fit into its
 /// cache.
@@ -33,6 +35,17 @@ pub struct Texts {
     pub vectors: Vectors,
     /// The document of each text.
     pub documents: Vec<u32>,
+    /// What is prepared where not all texts are compared ([`Texts::prepared`]).
+    pub sample: Option<Sample>,
+}
+
+/// The best cosines of documents, by question.
+#[derive(Debug)]
+pub enum Similar {
+    /// Of all documents, in single precision, so that they take little memory.
+    All(Vec<Vec<f32>>),
+    /// Of the most similar documents and others that are asked for.
+    Near(Vec<Near>),
 }
 
 /// The best cosines of documents for several questions.
@@ -58,6 +71,82 @@ impl Texts {
             // A table that others have, too, has been loaded by them.
             Vectors::Ready(table) => Arc::get_mut(table).map_or(Ok(()), VectorTable::load),
         }
+    }
+
+    /// Prepares them for questions where sketches say which texts are worth comparing. `pieces`
+    /// says which documents are pieces of the same one.
+    ///
+    /// # Errors
+    /// When there are not as many vectors as texts.
+    pub fn prepared(mut self, pieces: Option<&Pieces>) -> OpResult<Self> {
+        self.sample = None;
+        if let Some(near) = self.near(pieces) {
+            if near.codes.len() != self.documents.len() {
+                return Err(self.other_number(near.codes.len()));
+            }
+            // Texts in another order are all compared.
+            if self.documents.is_sorted() && pieces.is_none_or(Pieces::in_order) {
+                self.sample = Some(near.sample());
+            }
+        }
+        Ok(self)
+    }
+
+    /// The texts, if they have sketches.
+    fn near<'a>(&'a self, pieces: Option<&'a Pieces>) -> Option<NearTexts<'a>> {
+        match &self.vectors {
+            Vectors::Ready(table) => match &**table {
+                VectorTable::Coded(codes) if codes.has_sketches() => Some(NearTexts {
+                    codes,
+                    documents: &self.documents,
+                    pieces,
+                }),
+                _ => None,
+            },
+            Vectors::Stored(_) => None,
+        }
+    }
+
+    /// Compares several questions. There are `all` documents, of which pieces count once, and
+    /// `keep` of them are kept.
+    ///
+    /// # Errors
+    /// See [`Texts::best`].
+    pub fn similar(
+        &self,
+        cancel: &Cancel,
+        questions: &Points,
+        pieces: Option<&Pieces>,
+        (documents, all, keep): (usize, usize, usize),
+    ) -> OpResult<Similar> {
+        let (Some(near), Some(sample)) = (self.near(pieces), &self.sample) else {
+            return Ok(Similar::All(self.best(cancel, questions, documents)?));
+        };
+        if near.codes.dim() != questions.dim() {
+            return Err(other_length(questions.dim(), near.codes.dim()));
+        }
+        // They are ascending.
+        if let Some(last) = self.documents.last().filter(|d| **d as usize >= documents) {
+            return Err(no_document(*last, documents));
+        }
+        let rows = (0..questions.len()).map(|q| questions.row(q));
+        let near = rows.map(|question| near.near(cancel, sample, question, (all, keep)));
+        Ok(Similar::Near(near.collect::<OpResult<_>>()?))
+    }
+
+    /// The best cosines of some documents with a question.
+    ///
+    /// # Errors
+    /// When vectors cannot be read.
+    pub fn of_documents(
+        &self,
+        near: &Near,
+        pieces: Option<&Pieces>,
+        documents: &[u32],
+    ) -> OpResult<Vec<f64>> {
+        let texts = self.near(pieces);
+        let texts = texts.ok_or_else(|| OpError::internal("texts without sketches"))?;
+        texts.of_documents(near, documents)
     }
 
     /// The largest cosine of each document's texts for each question, in single precision, so that
@@ -113,10 +202,7 @@ impl Texts {
         best: &mut Best,
     ) -> OpResult<()> {
         if !vectors.is_empty() && vectors.dim() != *dim {
-            return Err(shape(format!(
-                "a question's embedding has length {dim}, that of texts {}",
-                vectors.dim()
-            )));
+            return Err(other_length(*dim, vectors.dim()));
         }
         let behind = *first + vectors.len();
         let documents = self.documents.get(*first..behind);
@@ -167,7 +253,7 @@ impl Best {
                 let cosines = &cosines[q * rows.len()..][..rows.len()];
                 for (document, cosine) in documents[rows.clone()].iter().zip(cosines) {
                     let all = best.len();
-                    let outside = || shape(format!("a text of document {document} of {all}"));
+                    let outside = || no_document(*document, all);
                     let best = best.get_mut(*document as usize).ok_or_else(outside)?;
                     *best = best.max(*cosine);
                     *least = least.min(*cosine);
@@ -176,6 +262,16 @@ impl Best {
             Ok(())
         })
     }
+}
+
+fn no_document(document: u32, all: usize) -> OpError {
+    shape(format!("a text of document {document} of {all}"))
+}
+
+fn other_length(question: usize, texts: usize) -> OpError {
+    shape(format!(
+        "a question's embedding has length {question}, that of texts {texts}"
+    ))
 }
 
 fn shape(problem: String) -> OpError {
@@ -233,6 +329,7 @@ mod tests {
         let mut coded = Texts {
             vectors: Vectors::Ready(Arc::new(VectorTable::Coded(Codes::open(&kept).unwrap()))),
             documents: of.clone(),
+            sample: None,
         };
         let by_codes = ask(&coded, documents as usize).unwrap();
         coded.load().unwrap();
@@ -249,6 +346,7 @@ mod tests {
         let mut texts = Texts {
             vectors: Vectors::Stored(local::vectors_in_parts(&path, DIM, &vectors, 300).unwrap()),
             documents: of.clone(),
+            sample: None,
         };
         assert_eq!(ask(&texts, documents as usize).unwrap(), want);
         texts.load().unwrap();

@@ -11,7 +11,7 @@ use gfm_pipe_api::vector_table::{Codes, Keep, VectorTable};
 use gfm_pipe_api::{Artifact, Cancel, Context, OpError, OpResult, columns};
 use rayon::prelude::*;
 
-use crate::near::in_table::{add, nearest_by_codes, nearest_in};
+use crate::near::in_table::{add, nearest_by_codes, nearest_by_sketches, nearest_in};
 pub use crate::near::nearest::Near;
 use crate::near::nearest::{Allowed, any, nearest_first, nearest_of};
 
@@ -168,7 +168,10 @@ impl Vectors {
         let total = embeddings.rows("vectors")? as u64;
         let tell = |rows: usize| ctx.progress(rows as u64, total, "vectors", &texts.name);
         if Keep::of_vectors(embeddings)? == Keep::Coded {
-            return self.nearest_coded(ctx, rows, (TOGETHER, &tell), k, allowed);
+            tell(0);
+            let codes = Codes::open(embeddings)?;
+            self.same_encoder(embeddings, texts, codes.dim())?;
+            return self.nearest_coded(ctx, &codes, (TOGETHER, &tell), k, allowed);
         }
         let mut first = 0u32;
         for batch in embeddings.batches("vectors")? {
@@ -206,24 +209,29 @@ impl Vectors {
     }
 
     /// [`Vectors::nearest`] among vectors that are coded, and on disk if a store keeps the codes.
-    /// Tells the number of rows done whenever it has compared so many.
+    /// Tells the number of rows done: where all are compared, whenever these are so many more.
     fn nearest_coded(
         &self,
         ctx: &Context,
-        Embedded { texts, embeddings }: Embedded<'_>,
+        codes: &Codes,
         (together, tell): (usize, &dyn Fn(usize)),
         k: usize,
         allowed: &Allowed<'_>,
     ) -> OpResult<Vec<Vec<Near>>> {
-        let mut best: Vec<Vec<Near>> = vec![Vec::new(); self.points.len()];
-        tell(0);
-        let codes = Codes::open(embeddings)?;
-        self.same_encoder(embeddings, texts, codes.dim())?;
-        for first in (0..codes.len()).step_by(together) {
-            tell(first);
-            let rows = first..codes.len().min(first + together);
-            let found = nearest_by_codes(&ctx.cancel, &self.points, (&codes, rows), k, allowed)?;
-            add(&mut best, found, k);
+        let queries = self.points.len();
+        let mut best: Vec<Vec<Near>> = vec![Vec::new(); queries];
+        if codes.has_sketches() {
+            for (query, best) in best.iter_mut().enumerate() {
+                tell(codes.len() * query / queries);
+                *best = nearest_by_sketches(&ctx.cancel, (&self.points, query), codes, k, allowed)?;
+            }
+        } else {
+            for first in (0..codes.len()).step_by(together) {
+                tell(first);
+                let rows = first..codes.len().min(first + together);
+                let found = nearest_by_codes(&ctx.cancel, &self.points, (codes, rows), k, allowed)?;
+                add(&mut best, found, k);
+            }
         }
         tell(codes.len());
         Ok(best)
@@ -251,7 +259,7 @@ mod tests {
     use crate::near::nearest::tests::numbers;
     use gfm_pipe_api::points::dot;
 
-    const DIM: usize = 3;
+    const DIM: usize = 64;
 
     fn made(dir: &Path, kind: &'static Kind, name: &str, tables: Vec<Vec<ArrayRef>>) -> Artifact {
         let tables = kind.tables.iter().zip(tables);
@@ -318,12 +326,8 @@ mod tests {
     #[test]
     fn the_best_coded_rows_are_those_of_a_table_in_memory() {
         let dir = tempfile::tempdir().unwrap();
-        let (rows, texts) = table(dir.path(), "names", 2 * ROWS + 100, 2);
+        let (rows, _) = table(dir.path(), "names", 2 * ROWS + 100, 2);
         let rows = local::keeping_codes(rows, dir.path());
-        let names = Embedded {
-            texts: &texts,
-            embeddings: &rows,
-        };
         let (_, values) = columns::vectors(&rows.read("vectors").unwrap(), "vector").unwrap();
         let mut in_memory = VectorTable::new(Keep::Coded, DIM);
         in_memory.extend(&values);
@@ -339,14 +343,19 @@ mod tests {
             let vectors = Vectors::joined(&[questions]).unwrap();
             let want = nearest_in(&ctx.cancel, &vectors.points, &in_memory, 20, &allowed).unwrap();
             assert!(want.iter().all(|near| near.len() == 20));
-            for together in [3000, TOGETHER] {
+            let codes = || Codes::open(&rows).unwrap();
+            for (codes, together) in [
+                (codes(), 3000),
+                (codes(), TOGETHER),
+                (codes().sketched().unwrap(), TOGETHER),
+            ] {
                 let told = std::cell::Cell::new(0);
                 let tell = |rows: usize| told.set(rows);
-                let got = vectors.nearest_coded(&ctx, names, (together, &tell), 20, &allowed);
+                let got = vectors.nearest_coded(&ctx, &codes, (together, &tell), 20, &allowed);
                 assert_eq!(got.unwrap(), want);
                 assert_eq!(told.get(), 2 * ROWS + 100);
             }
         }
-        assert!(dir.path().join("1").is_dir(), "codes are kept");
+        assert!(dir.path().join("2").is_dir(), "codes are kept");
     }
 }

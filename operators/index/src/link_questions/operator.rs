@@ -27,7 +27,7 @@ const DOCUMENTS: &str = "corpus_embeddings";
 impl Operator for LinkQuestions {
     type Params = LinkQuestionsParams;
     const NAME: &'static str = "link-questions";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "finds where the search for each question starts: weighted nodes, by what it names and what is similar to it";
 
     fn schema() -> Schema {

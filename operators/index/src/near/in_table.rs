@@ -1,11 +1,13 @@
 //! The nearest of a table's vectors. Where these are coded, their cosines are those of the decoded
 //! vectors. A few queries are compared with the codes, which selects candidates, and many with
-//! decoded vectors, by products of matrices; both find the same.
+//! decoded vectors, by products of matrices; both find the same. In a table with sketches, these
+//! select candidates for any number of queries. A neighbour may be missed where its estimate is too
+//! low by more than [`SketchQuery::error`].
 
 use std::ops::Range;
 
 use gfm_pipe_api::points::{Points, dot};
-use gfm_pipe_api::vector_table::{Codes, Query, VectorTable};
+use gfm_pipe_api::vector_table::{Codes, Query, SketchQuery, VectorTable};
 use gfm_pipe_api::{Cancel, OpError, OpResult};
 use rayon::prelude::*;
 
@@ -18,6 +20,10 @@ const ROWS: usize = 4096;
 const PART: usize = 16 * ROWS;
 /// Number of queries from which on decoding vectors pays.
 const MANY: usize = 8;
+/// Number of candidates of sketches whose codes are compared first.
+const COMPARED: usize = 1024;
+/// All codes are compared where more than one row in so many is a candidate: that is faster then.
+const SHARE: usize = 16;
 
 /// Finds, for each query, the `most` nearest of the vectors that `allowed` accepts.
 ///
@@ -32,13 +38,101 @@ pub fn nearest_in(
 ) -> OpResult<Vec<Vec<Near>>> {
     match table {
         VectorTable::Exact(keys) => nearest_of(cancel, queries, keys, any(most), allowed),
+        VectorTable::Coded(codes) if codes.has_sketches() => {
+            let of = |q| nearest_by_sketches(cancel, (queries, q), codes, most, allowed);
+            (0..queries.len()).map(of).collect()
+        }
         VectorTable::Coded(codes) => {
             nearest_by_codes(cancel, queries, (codes, 0..codes.len()), most, allowed)
         }
     }
 }
 
-/// [`nearest_in`] among these rows.
+/// [`nearest_in`] for one of the queries, in a table with sketches.
+///
+/// # Errors
+/// See [`nearest_in`].
+pub fn nearest_by_sketches(
+    cancel: &Cancel,
+    (queries, number): (&Points, usize),
+    codes: &Codes,
+    most: usize,
+    allowed: &Allowed<'_>,
+) -> OpResult<Vec<Near>> {
+    let query = queries.row(number);
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let sketched = SketchQuery::new(query);
+    let compare_all = || {
+        let query = queries.select(&[number as u32]);
+        let allowed = |_, row| allowed(number, row);
+        let all = nearest_by_codes(cancel, &query, (codes, 0..codes.len()), most, &allowed)?;
+        Ok(all.into_iter().next().unwrap_or_default())
+    };
+    // A zero vector is equally near to all.
+    if sketched.error() == 0.0 {
+        return compare_all();
+    }
+    let parts = (0..codes.len()).into_par_iter().step_by(PART);
+    let parts = parts.map(|first| {
+        let part = first..codes.len().min(first + PART);
+        let mut candidates = Candidates::with_error(sketched.error() as f32, any(most));
+        let mut estimates = Vec::with_capacity(ROWS);
+        for first in part.clone().step_by(ROWS) {
+            if cancel.is_cancelled() {
+                return Err(OpError::Cancelled);
+            }
+            estimates.clear();
+            codes.estimates(&sketched, first..part.end.min(first + ROWS), &mut estimates);
+            candidates.add(first as u32, &estimates, |row| allowed(number, row));
+        }
+        Ok(candidates.thinned())
+    });
+    let parts = parts.collect::<OpResult<Vec<_>>>()?;
+    let mut candidates: Vec<(u32, f32)> = parts.into_iter().flatten().collect();
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if most < candidates.len() {
+        // Parts keep more than that, so it makes no difference where a row is.
+        let (_, (_, of_last), _) = candidates.select_nth_unstable_by(most - 1, order);
+        let floor = *of_last - 2.0 * sketched.error() as f32;
+        candidates.retain(|(_, estimate)| *estimate >= floor);
+    }
+    if candidates.len() > COMPARED.max(codes.len() / SHARE) {
+        return compare_all();
+    }
+    let compare = |some: &[(u32, f32)]| -> OpResult<Vec<Near>> {
+        let some = some.par_iter();
+        let cosines = some.map(|(row, _)| {
+            if cancel.is_cancelled() {
+                return Err(OpError::Cancelled);
+            }
+            let place = *row as usize;
+            Ok((*row, dot(query, codes.decoded(place..place + 1)?.row(0))))
+        });
+        cosines.collect()
+    };
+    // The best of them say how near the others must be.
+    let first = COMPARED.max(most);
+    if first < candidates.len() {
+        candidates.select_nth_unstable_by(first, order);
+    }
+    let (first, rest) = candidates.split_at(first.min(candidates.len()));
+    let mut near = compare(first)?;
+    near.sort_unstable_by(nearest_first);
+    near.truncate(most);
+    if let Some((_, last)) = near.last() {
+        let floor = last - sketched.error();
+        let rest = rest.iter().copied();
+        let rest: Vec<(u32, f32)> = rest.filter(|(_, e)| f64::from(*e) >= floor).collect();
+        near.extend(compare(&rest)?);
+        near.sort_unstable_by(nearest_first);
+        near.truncate(most);
+    }
+    Ok(near)
+}
+
+/// [`nearest_in`] among these rows, whose codes are all compared.
 ///
 /// # Errors
 /// See [`nearest_in`].
@@ -197,6 +291,29 @@ mod tests {
         assert!(worst < 0.003, "{worst}");
     }
 
+    /// Sketches choose what is compared, and what they find is what all codes find.
+    #[test]
+    fn sketches_find_what_codes_find() {
+        let cancel = Cancel::default();
+        for (dim, centres) in [(64, 900), (256, 40)] {
+            let points = clustered(3, PART + 3000, centres, dim);
+            let queries = clustered(4, MANY + 1, centres, dim);
+            let mut queries = queries;
+            // One that is like nothing, and so equally near to all.
+            queries.extend(&vec![0.0; dim]);
+            let table = coded(&points);
+            let VectorTable::Coded(codes) = coded(&points) else {
+                panic!()
+            };
+            let sketched = VectorTable::Coded(codes.sketched().unwrap());
+            let allowed = |query: usize, key: u32| !(query + key as usize).is_multiple_of(3);
+            for most in [0, 1, 20] {
+                let near = |table| nearest_in(&cancel, &queries, table, most, &allowed).unwrap();
+                assert_eq!(near(&sketched), near(&table), "{dim} {most}");
+            }
+        }
+    }
+
     #[test]
     fn of_equally_near_ones_the_first_count() {
         let mut points = Points::new(3);
@@ -212,5 +329,15 @@ mod tests {
         let cancel = Cancel::default();
         cancel.cancel();
         assert!(nearest_in(&cancel, &queries, &table, 3, &|_, _| true).is_err());
+        let mut equal = Points::new(64);
+        (0..PART + 2000).for_each(|_| equal.push((0..64).map(f64::from)));
+        let VectorTable::Coded(codes) = coded(&equal) else {
+            panic!()
+        };
+        let table = VectorTable::Coded(codes.sketched().unwrap());
+        let near = nearest_in(&Cancel::default(), &equal.first(1), &table, 3, &|_, _| true);
+        let rows: Vec<u32> = near.unwrap()[0].iter().map(|n| n.0).collect();
+        assert_eq!(rows, [0, 1, 2]);
+        assert!(nearest_in(&cancel, &equal.first(1), &table, 3, &|_, _| true).is_err());
     }
 }

@@ -187,6 +187,12 @@ impl Candidates {
         self.limit = self.limit.max(2 * self.all.len());
     }
 
+    /// Those that may be among the nearest, in any order.
+    pub fn thinned(mut self) -> Vec<(u32, f32)> {
+        self.thin();
+        self.all
+    }
+
     pub fn finish(mut self, exact: impl Fn(u32) -> OpResult<f64>) -> OpResult<Vec<Near>> {
         self.thin();
         let all = self.all.iter();
@@ -204,6 +210,7 @@ pub mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use gfm_pipe_api::local;
+    use gfm_pipe_testing::Random;
     use proptest::prelude::*;
 
     /// Numbers between -1 and 1 from a seed.
@@ -220,15 +227,8 @@ pub mod tests {
 
     /// Vectors around `centres` centres, so near that their cosine is about 0.9.
     pub fn clustered(seed: u64, count: usize, centres: usize, dim: usize) -> Points {
-        let mut number = numbers(seed);
-        let centres: Vec<f64> = (0..centres * dim).map(|_| number()).collect();
         let mut out = Points::new(dim);
-        for i in 0..count {
-            let at = i % (centres.len() / dim) * dim;
-            let centre = &centres[at..at + dim];
-            let vector: Vec<f64> = centre.iter().map(|x| x + number() / 3.0).collect();
-            out.push(vector.into_iter());
-        }
+        out.extend(&Random::new(seed).clustered(count, centres, dim));
         out
     }
 
