@@ -61,6 +61,48 @@ impl Rows {
         out
     }
 
+    /// The most queries for which the rows of a node can be given as bits.
+    pub const MOST_AS_BITS: usize = 63;
+
+    /// The rows of the queries whose bit is set in `queries_of(node)`; bit `queries` is the
+    /// background.
+    ///
+    /// # Panics
+    /// When there are more than [`Rows::MOST_AS_BITS`] queries, or more rows than a u32 counts.
+    pub fn of_bits(nodes: usize, queries: usize, queries_of: impl Fn(usize) -> u64) -> Self {
+        assert!(queries <= Rows::MOST_AS_BITS, "{queries} queries as bits");
+        let width = queries + 1;
+        let masks: Vec<u64> = (0..nodes).map(queries_of).collect();
+        let rows: u64 = masks.iter().map(|mask| u64::from(mask.count_ones())).sum();
+        assert!(rows < u64::from(NONE), "too many rows");
+        let mut offsets = Vec::with_capacity(nodes + 1);
+        let mut query = Vec::with_capacity(rows as usize);
+        let mut map = Vec::with_capacity(nodes * width);
+        offsets.push(0);
+        for mask in &masks {
+            let first = query.len() as u32;
+            let end = first + mask.count_ones();
+            let background = if mask >> queries == 1 { end - 1 } else { NONE };
+            let at = map.len();
+            map.resize(at + width, background);
+            let mut left = *mask;
+            for row in first..end {
+                let q = left.trailing_zeros();
+                map[at + q as usize] = row;
+                query.push(q);
+                left &= left - 1;
+            }
+            offsets.push(end);
+        }
+        Rows {
+            offsets,
+            query,
+            map,
+            masks,
+            width,
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.query.len()
@@ -201,6 +243,21 @@ mod tests {
         assert!(!rows.aligned(3, &rows, 3));
         let wide = Rows::new(1, 64, |_, _| true);
         assert!(!wide.aligned(0, &wide, 0));
+    }
+
+    #[test]
+    fn rows_of_bits_are_those_that_a_function_says() {
+        let bit = |v: usize, q: usize| (v * 7919 + q * 31 + v * q).is_multiple_of(3) && v != 5;
+        for queries in [0, 1, 8, 63] {
+            let bits = |v| (0..=queries).map(|q| u64::from(bit(v, q)) << q).sum();
+            let got = Rows::of_bits(20, queries, bits);
+            let want = Rows::new(20, queries, bit);
+            assert_eq!(got.offsets, want.offsets);
+            assert_eq!(got.query, want.query);
+            assert_eq!(got.map, want.map);
+            assert_eq!(got.masks, want.masks);
+            assert_eq!(got.width, want.width);
+        }
     }
 
     #[test]

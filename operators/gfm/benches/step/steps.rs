@@ -8,10 +8,11 @@ use gfm_pipe_kernels::adamw::AdamW;
 use gfm_pipe_model::loaded::GraphTexts;
 use gfm_pipe_model::loss::link_prediction;
 use gfm_pipe_model::model::{
-    Class, Compute, Fusion, Grads, ModelConfig, Params, QueryGnn, Question, Retriever,
+    Class, Compute, Fusion, Grads, ModelConfig, Params, QueryGnn, QueryNodes, Question, Reach,
+    Retriever,
 };
 use gfm_pipe_model::optimizer::Optimizer;
-use gfm_pipe_model::sampling::{Truth, batch};
+use gfm_pipe_model::sampling::{Batch, Truth, batch};
 use gfm_pipe_model::tensor::{tensor, to_f64};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -134,13 +135,31 @@ impl<'a> Bench<'a> {
         (times.collect(), before)
     }
 
-    fn kg(&mut self, i: usize) -> Step {
+    /// Seconds to find the rows of step `i` of pre-training, and their share of all.
+    pub fn rows(&mut self, i: usize) -> (f64, f64) {
+        let b = self.sampled(i);
+        let (graph, config) = (&self.work.graph, &self.params.config);
+        let seeds = b.queries.iter().map(|q| vec![(q.head, 1.0)]).collect();
         let start = Instant::now();
+        let queries = QueryNodes {
+            seeds: &seeds,
+            candidates: Some(&b.candidates),
+        };
+        let reach = Reach::chosen(config, graph, self.case.compute, queries, false);
+        (start.elapsed().as_secs_f64(), reach.share())
+    }
+
+    fn sampled(&mut self, i: usize) -> Batch {
         let rng = &mut self.rng;
         let positives = &self.work.positives[i % self.work.positives.len()];
-        let b = batch(&self.truth, positives, NEGATIVES, true, || {
+        batch(&self.truth, positives, NEGATIVES, true, || {
             rng.random::<f32>()
-        });
+        })
+    }
+
+    fn kg(&mut self, i: usize) -> Step {
+        let start = Instant::now();
+        let b = self.sampled(i);
         let graph = self.work.graph.without(b.asked());
         let sampled = start.elapsed().as_secs_f64();
         let gnn = QueryGnn::new(&self.params, &graph, self.texts.borrowed())

@@ -13,7 +13,10 @@ use rayon::prelude::*;
 use super::exchange::Exchange;
 use super::rows::part_rows;
 use crate::model::network::Network;
-use crate::model::reach::{Compute, FAR, LayerRows, QueryNodes, cost, starts};
+use crate::model::reach::{Compute, LayerRows, QueryNodes, cost, starts};
+
+/// More hops than are counted.
+const FAR: u8 = u8::MAX;
 
 /// Number of hops, for each query, from its start nodes to every node of a part.
 struct Hops {
