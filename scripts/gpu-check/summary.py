@@ -1,4 +1,4 @@
-"""What `run` found, as text and as a page: `summary.py OUT DEVICE COMMIT`. Reads summary.tsv, times.jsonl and kernels.txt of OUT."""
+"""What `run` found, as text and as a page: `summary.py OUT DEVICE COMMIT`. Reads summary.tsv, times.jsonl, encoders.jsonl and kernels.txt of OUT."""
 
 import datetime
 import json
@@ -9,6 +9,8 @@ import sys
 TARGETS = {"kg": 4.0, "qa": 3.0}
 TASKS = {"kg": "pre-training", "qa": "fine-tuning"}
 OF_COPY = 60
+# Texts per second, in the same type.
+OF_SENTENCE_TRANSFORMERS = 2.0
 
 
 def lines(path):
@@ -53,7 +55,27 @@ def times(rows):
     return out, ratios
 
 
-def targets(ratios, kernels):
+def encoders(rows):
+    """Rows of the table of encoders, and the ratios there are."""
+    by = {}
+    for r in rows:
+        found = r["is"]
+        key = r["model"], found.get("file", r["of"]), found["dtype"]
+        by.setdefault(key, {})[found["who"]] = found
+    out, ratios = [], []
+    for (model, of, dtype), side in by.items():
+        ours, theirs = side.get("gfm-pipe"), side.get("sentence-transformers")
+        speed = [f"{s['texts_per_s']:.0f}" if s else "-" for s in (ours, theirs)]
+        ratio = "-"
+        if ours and theirs:
+            value = ours["texts_per_s"] / theirs["texts_per_s"]
+            ratio = f"{value:.1f}"
+            ratios.append((value, f"{model}, {of}, {dtype}"))
+        out.append([model, of, dtype, *speed, ratio])
+    return out, ratios
+
+
+def targets(ratios, of_encoders, kernels):
     """Each target: met or not, and by what."""
     out = []
     for task, least in TARGETS.items():
@@ -62,6 +84,10 @@ def targets(ratios, kernels):
         met = "SKIP" if not found else "PASS" if worst[0] >= least else "FAIL"
         said = f"least {worst[0]:.1f} times ({worst[1]}), {len(found)} cases" if found else "not measured"
         out.append((f"{TASKS[task]} step at least {least:.0f} times as fast as the reference's", met, said))
+    worst = min(of_encoders, default=None)
+    met = "SKIP" if not worst else "PASS" if worst[0] >= OF_SENTENCE_TRANSFORMERS else "FAIL"
+    said = f"least {worst[0]:.1f} times ({worst[1]}), {len(of_encoders)} cases" if worst else "not measured"
+    out.append((f"encoders at least {OF_SENTENCE_TRANSFORMERS:.0f} times as fast as sentence-transformers", met, said))
     share = None
     for line in kernels:
         m = re.match(r"messages\s+L\s+f32 .* (\d+)%$", line)
@@ -77,7 +103,8 @@ def main(out, device, commit):
     rows = [json.loads(line) for line in lines(os.path.join(out, "times.jsonl"))]
     kernels = lines(os.path.join(out, "kernels.txt"))
     steps, ratios = times(rows)
-    goals = targets(ratios, kernels)
+    texts, of_encoders = encoders([json.loads(line) for line in lines(os.path.join(out, "encoders.jsonl"))])
+    goals = targets(ratios, of_encoders, kernels)
     width = max((len(c[0]) for c in checks), default=0)
     for name, verdict, seconds, what, said in checks:
         print(f"{verdict}  {name:{width}}  {seconds:>4} s  {what}{': ' + said if said else ''}")
@@ -110,6 +137,13 @@ def main(out, device, commit):
         "own CUDA kernel, on the same files, with a synchronisation around each step. Memory is what tensors take at most.",
         "",
         *table(head, steps),
+        "",
+        "## Encoders",
+        "",
+        "Random weights in the sizes of all-MiniLM-L6-v2 (`minilm`) and of BERT's base model, texts a second from tokenising to vectors. sentence-transformers embeds in",
+        "batches of 512.",
+        "",
+        *table(["model", "texts", "type", "texts/s", "sentence-transformers texts/s", "times as fast"], texts),
         "",
         "## Kernels",
         "",

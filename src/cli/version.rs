@@ -3,10 +3,11 @@
 use std::sync::LazyLock;
 
 /// Features of this build, in the order of Cargo.toml.
-const FEATURES: [(&str, bool); 13] = [
+const FEATURES: [(&str, bool); 14] = [
     ("gfm", cfg!(feature = "gfm")),
     ("cuda", cfg!(feature = "cuda")),
     ("nccl", cfg!(feature = "nccl")),
+    ("encoders-cuda", cfg!(feature = "encoders-cuda")),
     ("gpu-emulation", cfg!(feature = "gpu-emulation")),
     ("mpi", cfg!(feature = "mpi")),
     ("static-encoder", cfg!(feature = "static-encoder")),

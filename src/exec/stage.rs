@@ -343,7 +343,7 @@ impl StageRunner {
                 .and_then(|found| found.made_on.clone())
             {
                 Some(made_on) => made_on,
-                None => MadeOn::here(&self.device, stage.op.on_gpu),
+                None => MadeOn::here(&self.device, stage.on_gpu()),
             },
             made_at: utc(SystemTime::now()),
             inputs_checked: true,
@@ -402,7 +402,7 @@ impl StageRunner {
 
     fn cached(&self, stage: &Stage, record: &mut StageRecord, manifest: Manifest) -> Manifest {
         record.status = StageStatus::Cached;
-        let here = MadeOn::here(&self.device, stage.op.on_gpu);
+        let here = MadeOn::here(&self.device, stage.on_gpu());
         let elsewhere = manifest.made_on.differs_from(&here);
         let notes: Vec<String> = elsewhere
             .into_iter()
@@ -440,7 +440,7 @@ impl StageRunner {
     /// What the stage keeps of single items.
     fn items(&self, stage: &Stage, workdir: &Path) -> Items {
         let store = self.planner.store();
-        let machine = MadeOn::here(&self.device, stage.op.on_gpu).kind();
+        let machine = MadeOn::here(&self.device, stage.on_gpu()).kind();
         let remote = self.planner.remote().cloned();
         let source = remote.map(|remote| {
             let cancel = self.cancel.clone();

@@ -303,7 +303,7 @@ impl Planner {
                 name: stage.name.clone(),
                 op: stage.op.name.to_owned(),
                 key,
-                on_gpu: stage.op.on_gpu,
+                on_gpu: stage.on_gpu(),
                 estimate: self.estimate(stage, &verdict, &known),
                 requests: self.requests(stage, &verdict, &known),
                 verdict,

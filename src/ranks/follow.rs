@@ -151,7 +151,7 @@ impl Helper<'_> {
             items: Items::new(
                 self.store.items_root(),
                 workdir.clone(),
-                MadeOn::here(self.device, work.op.on_gpu).kind(),
+                MadeOn::here(self.device, work.op.on_gpu(&work.params)).kind(),
             ),
             device: self.device.to_owned(),
             environment: std::env::vars_os().collect(),

@@ -70,6 +70,13 @@ pub struct Stage {
     pub written: Arc<Written>,
 }
 
+impl Stage {
+    /// Whether it computes on a GPU where there is one.
+    pub fn on_gpu(&self) -> bool {
+        self.op.on_gpu(&self.params)
+    }
+}
+
 /// A validated pipeline; stages in the order written.
 #[derive(Clone)]
 pub struct Pipeline {

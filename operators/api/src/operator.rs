@@ -189,8 +189,6 @@ pub trait Operator: 'static {
     /// Whether the names of connected artifacts (`STAGE.PORT`) reach its outputs. If so, they are
     /// part of the key; for all other operators, renaming a stage changes nothing.
     const NAMES_INPUTS: bool = false;
-    /// Whether it computes on the GPU of [`Context::device`], where there is one.
-    const ON_GPU: bool = false;
     /// Whether a stage of it can be asked questions: see [`Operator::answers`].
     const ANSWERS: bool = false;
 
@@ -237,6 +235,10 @@ pub trait Operator: 'static {
     /// start such a program unless the user allows it.
     fn command(_params: &Self::Params) -> Option<Vec<String>> {
         None
+    }
+    /// Whether it computes on the GPU of [`Context::device`], where there is one.
+    fn on_gpu(_params: &Self::Params) -> bool {
+        false
     }
     /// Whether all ranks of a run take part: see [`crate::ranks`]. Only rank 0's outputs are kept.
     fn on_ranks(_params: &Self::Params) -> bool {
@@ -365,8 +367,6 @@ pub struct OpEntry {
     pub shaped: bool,
     /// [`Operator::NAMES_INPUTS`].
     pub names_inputs: bool,
-    /// [`Operator::ON_GPU`].
-    pub on_gpu: bool,
     /// [`Operator::ANSWERS`].
     pub answers_questions: bool,
     ports: Ports,
@@ -374,6 +374,7 @@ pub struct OpEntry {
     check: fn(&Value) -> Vec<Problem>,
     check_inputs: fn(&Value, &Connected) -> Vec<Problem>,
     places: fn(&Value) -> OpResult<Vec<PathBuf>>,
+    on_gpu: fn(&Value) -> bool,
     on_ranks: fn(&Value) -> OpResult<bool>,
     per_rank: fn(&Value) -> OpResult<&'static [&'static str]>,
     files: fn(&Value, &Path) -> OpResult<Vec<InputFile>>,
@@ -415,7 +416,6 @@ impl OpEntry {
             outputs: O::outputs(),
             shaped: O::SHAPED,
             names_inputs: O::NAMES_INPUTS,
-            on_gpu: O::ON_GPU,
             answers_questions: O::ANSWERS,
             command: |v| Ok(O::command(&parse::<O::Params>(O::NAME, v.clone())?)),
             ports: |v, connected| {
@@ -430,6 +430,7 @@ impl OpEntry {
                 Ok(p) => O::check_inputs(&p, inputs),
                 Err(e) => vec![Problem::at_root(e.to_string())],
             },
+            on_gpu: |v| parse::<O::Params>(O::NAME, v.clone()).is_ok_and(|p| O::on_gpu(&p)),
             on_ranks: |v| Ok(O::on_ranks(&parse::<O::Params>(O::NAME, v.clone())?)),
             per_rank: |v| Ok(O::per_rank(&parse::<O::Params>(O::NAME, v.clone())?)),
             places: |v| Ok(O::places(&parse::<O::Params>(O::NAME, v.clone())?)),
@@ -493,6 +494,11 @@ impl OpEntry {
     /// See [`Operator::check_inputs`], with validated parameters.
     pub fn check_inputs(&self, params: &Value, inputs: &Connected) -> Vec<Problem> {
         (self.check_inputs)(params, inputs)
+    }
+
+    /// See [`Operator::on_gpu`], with validated parameters.
+    pub fn on_gpu(&self, params: &Value) -> bool {
+        (self.on_gpu)(params)
     }
 
     /// See [`Operator::on_ranks`].

@@ -85,7 +85,6 @@ impl Operator for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
     const VERSION: u32 = 9;
-    const ON_GPU: bool = true;
     const ABOUT: &'static str = "retrieval metrics of the model, of the model with less training, and of dense, BM25, personalised PageRank and their fusion";
 
     fn schema() -> Schema {
@@ -180,6 +179,10 @@ impl Operator for Evaluate {
                 "the first 20 documents of each system for each question",
             ),
         ]
+    }
+
+    fn on_gpu(_: &Params) -> bool {
+        true
     }
 
     fn on_ranks(_: &Params) -> bool {

@@ -53,7 +53,6 @@ impl Operator for Retrieve {
     type Params = Params;
     const NAME: &'static str = "retrieve";
     const VERSION: u32 = 5;
-    const ON_GPU: bool = true;
     const ABOUT: &'static str =
         "the first documents of a model, or of a system that needs no training, for every question";
 
@@ -108,6 +107,10 @@ impl Operator for Retrieve {
 
     fn check_inputs(p: &Params, inputs: &Connected) -> Vec<Problem> {
         missing_inputs(p, inputs).into_iter().collect()
+    }
+
+    fn on_gpu(p: &Params) -> bool {
+        p.system.is(&MODEL)
     }
 
     fn run(p: Params, ctx: &Context) -> OpResult<()> {

@@ -1,5 +1,6 @@
-//! Measures texts per second: `cargo bench -p gfm-pipe-text --bench encode -- MODEL_FOLDER TEXTS`.
-//! TEXTS has one text per line. Prints one JSON line.
+//! Measures texts per second: `cargo bench -p gfm-pipe-text --bench encode -- MODEL_FOLDER TEXTS
+//! [DEVICE [DTYPE]]`. TEXTS has one text per line. DEVICE is `cpu` or `cuda:N`, DTYPE `f32`, `f16`
+//! or `bf16`. Prints one JSON line.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -9,8 +10,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use gfm_pipe_text::{Settings, Tokenised, Transformer, batches};
-use rayon::prelude::*;
+use gfm_pipe_text::{Compute, Round, Settings, Tokenised, Transformer, batches};
 
 /// Texts per batch, the operator's default.
 const BATCH: usize = 32;
@@ -22,14 +22,27 @@ fn main() {
         .skip(1)
         .filter(|a| a != "--bench")
         .collect();
-    let [model, file] = &args[..] else {
+    let [model, file, rest @ ..] = &args[..] else {
         println!(
             "skipped: a model folder and a file of texts are expected (scripts/bench-encoders/run has both)"
         );
         return;
     };
+    let device = rest.first().map_or("cpu", String::as_str);
+    let dtype = rest.get(1).map_or("f32", String::as_str);
+    let round = match dtype {
+        "f32" => Round::No,
+        "f16" => Round::Float16,
+        "bf16" => Round::BFloat16,
+        other => panic!("no type `{other}`: f32, f16 and bf16 are known"),
+    };
+    let settings = Settings {
+        round,
+        ..Settings::default()
+    };
     let start = Instant::now();
-    let encoder = Transformer::load(Path::new(model), &Settings::default()).unwrap();
+    let compute = Compute::of(device).unwrap();
+    let encoder = Transformer::load_on(Path::new(model), &settings, compute).unwrap();
     let load = start.elapsed().as_secs_f64();
     let text = std::fs::read_to_string(file).unwrap();
     let texts: Vec<&str> = text.lines().collect();
@@ -39,12 +52,12 @@ fn main() {
     for _ in 0..=PASSES {
         let start = Instant::now();
         let of = encoder.tokenise(&prompt, &texts).unwrap();
-        let batches = batches(&of, BATCH);
+        let batches = batches(&of, &encoder.compute().batch_limits(BATCH));
         let encode = |batch: &Vec<usize>| {
             let batch: Vec<&Tokenised> = batch.iter().map(|i| &of[*i]).collect();
             encoder.encode(&batch, &prompt).unwrap()
         };
-        let vectors: Vec<Vec<f32>> = batches.par_iter().map(encode).collect();
+        let vectors = encoder.compute().each(&batches, encode);
         seconds.push(start.elapsed().as_secs_f64());
         tokens = of.iter().map(Tokenised::tokens).sum();
         first = vectors[0][0];
@@ -53,7 +66,7 @@ fn main() {
     seconds.sort_by(f64::total_cmp);
     let median = seconds[PASSES / 2];
     println!(
-        "{{\"who\": \"gfm-pipe\", \"texts\": {}, \"tokens\": {tokens}, \"load_s\": {load:.3}, \"median_s\": {median:.4}, \"texts_per_s\": {:.1}, \"first\": {first}}}",
+        "{{\"who\": \"gfm-pipe\", \"device\": \"{device}\", \"dtype\": \"{dtype}\", \"texts\": {}, \"tokens\": {tokens}, \"load_s\": {load:.3}, \"median_s\": {median:.4}, \"texts_per_s\": {:.1}, \"first\": {first}}}",
         texts.len(),
         texts.len() as f64 / median
     );

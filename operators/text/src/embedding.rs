@@ -17,12 +17,11 @@ use crate::embed::{About, NUMBERS, Sink};
 use crate::error::EncoderError;
 use crate::model::{explained, load};
 use crate::settings::Settings;
+use crate::transformer::compute::{BatchLimits, Compute};
 use crate::transformer::{Prompt, Tokenised, Transformer};
 
 /// Rows that are written at once.
 const ROWS: usize = 16_384;
-/// Tokens of a batch on the CPU. Larger batches do not fit the caches and are not faster.
-const BATCH_TOKENS: usize = 512;
 /// Batches whose vectors are kept together.
 const WAVE: usize = 16;
 
@@ -37,7 +36,7 @@ pub(crate) struct EmbedOptions<'a> {
     pub(crate) settings: &'a Settings,
     /// The text that is put before each text. `None` leaves the choice to the model.
     pub(crate) instruct: Option<&'a str>,
-    /// Most texts in a batch.
+    /// Most texts in a batch on the CPU.
     pub(crate) batch: usize,
 }
 
@@ -53,7 +52,8 @@ pub(crate) fn embed(
     options: &EmbedOptions<'_>,
 ) -> OpResult<About> {
     let (encoder, digest) = load("encoder", name, folder, || {
-        Transformer::load(folder, options.settings)
+        let compute = Compute::of(&ctx.device)?;
+        Transformer::load_on(folder, options.settings, compute)
     })?;
     if let Some(note) = encoder.note() {
         ctx.info(format!("{name}: {note}"));
@@ -88,7 +88,7 @@ pub(crate) fn embed(
     })
 }
 
-/// Vectors of a few texts, row-major, which are not kept.
+/// Vectors of a few texts, row-major, which are not kept. The encoder is on the CPU.
 ///
 /// # Errors
 /// When the tokenizer refuses a text, or the network fails.
@@ -222,17 +222,15 @@ impl Job<'_> {
             .map_err(|e| self.refused(e, distinct, &missing))?;
         // Batches are ordered by length, so taking every n-th batch divides the work evenly.
         let (rank, size) = (self.ctx.ranks.rank(), self.ctx.ranks.size());
-        let batches = batches(&tokens, self.batch).into_iter();
+        let compute = self.encoder.compute();
+        let batches = batches(&tokens, &compute.batch_limits(self.batch)).into_iter();
         let batches: Vec<Vec<usize>> = batches.skip(rank).step_by(size).collect();
         let of_batches = batches.iter().flatten();
         let total: u64 = of_batches.map(|t| tokens[*t].tokens() as u64).sum();
         let mut computed_here: Vec<u64> = Vec::new();
         let done = AtomicU64::new(0);
         for wave in batches.chunks(WAVE) {
-            let computed: Vec<OpResult<Vec<f32>>> = wave
-                .par_iter()
-                .map(|batch| self.batch(batch, &tokens, &done, total))
-                .collect();
+            let computed = compute.each(wave, |batch| self.batch(batch, &tokens, &done, total));
             let mut stopped = None;
             let mut new = Vec::new();
             for (batch, vectors) in wave.iter().zip(computed) {
@@ -320,21 +318,21 @@ impl Job<'_> {
 
 /// Divides texts into batches of nearly equal length, the longest first, so that a run's last
 /// batches are its shortest.
-pub fn batches(tokens: &[Tokenised], most: usize) -> Vec<Vec<usize>> {
+pub fn batches(tokens: &[Tokenised], limits: &BatchLimits) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(tokens[*i].tokens()));
     let mut out: Vec<Vec<usize>> = Vec::new();
     let mut room = 0;
     for i in order {
-        let n = tokens[i].tokens();
         match out.last_mut() {
-            Some(batch) if batch.len() < most && n <= room => {
-                batch.push(i);
-                room -= n;
-            }
+            Some(batch) if batch.len() < room => batch.push(i),
             _ => {
                 out.push(vec![i]);
-                room = BATCH_TOKENS.saturating_sub(n);
+                // The first text of a batch is its longest.
+                let longest = tokens[i].tokens();
+                let by_tokens = limits.tokens / longest;
+                let by_pairs = limits.pairs / longest.saturating_mul(longest);
+                room = limits.texts.min(by_tokens).min(by_pairs);
             }
         }
     }
@@ -384,10 +382,21 @@ mod tests {
         batch: usize,
         stop: bool,
     ) -> (OpResult<Vec<Vec<f32>>>, u64, u64) {
+        run_on(Compute::cpu(), rank, items, texts, batch, stop)
+    }
+
+    fn run_on(
+        compute: Compute,
+        rank: ranks::Shared,
+        items: &Path,
+        texts: &[&str],
+        batch: usize,
+        stop: bool,
+    ) -> (OpResult<Vec<Vec<f32>>>, u64, u64) {
         let folder =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/encoders/bert");
         let settings = Settings::default();
-        let encoder = Transformer::load(&folder, &settings).unwrap();
+        let encoder = Transformer::load_on(&folder, &settings, compute).unwrap();
         let prompt = encoder.prompt(None).unwrap();
         let mut ctx = local::context();
         ctx.ranks = rank;
@@ -467,6 +476,31 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_computes_the_same_but_for_rounding_and_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..300)
+            .map(|i| format!("word {i} {}", "and on ".repeat(i % 11)))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (want, whole, _) = run(&dir.path().join("cpu"), &texts, 2, false);
+        let want = want.unwrap().concat();
+        let kept = dir.path().join("gpu");
+        let on_gpu = |batch| {
+            let gpu = Compute::emulated_gpu();
+            run_on(gpu, ranks::single(), &kept, &texts, batch, false)
+        };
+        let (got, tokens, computed) = on_gpu(2);
+        let got = got.unwrap();
+        assert_eq!((tokens, computed), (whole, 300));
+        for (got, want) in got.concat().iter().zip(&want) {
+            assert!((got - want).abs() < 1e-5, "{got} {want}");
+        }
+        // What is kept comes back bit by bit, whatever the batches.
+        let (again, _, computed) = on_gpu(7);
+        assert_eq!((again.unwrap(), computed), (got, 0));
+    }
+
+    #[test]
     fn ranks_share_the_work_and_the_first_one_has_all_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let texts: Vec<String> = (0..90)
@@ -504,14 +538,22 @@ mod tests {
         let tokens: Vec<Tokenised> = (0..100)
             .map(|i| Tokenised::new((0..1 + (i * 37) % 700).collect()))
             .collect();
-        let all = batches(&tokens, 8);
+        let limits = BatchLimits {
+            texts: 8,
+            tokens: 512,
+            pairs: 20_000,
+        };
+        let all = batches(&tokens, &limits);
         let mut seen: Vec<usize> = all.iter().flatten().copied().collect();
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<_>>());
         for batch in &all {
-            let n: usize = batch.iter().map(|i| tokens[*i].tokens()).sum();
-            assert!(batch.len() <= 8 && (n <= BATCH_TOKENS || batch.len() == 1));
+            let longest = tokens[batch[0]].tokens();
+            let n = batch.len();
+            assert!(n == 1 || n <= 8 && n * longest <= 512 && n * longest * longest <= 20_000);
+            assert!(batch.iter().all(|i| tokens[*i].tokens() <= longest));
         }
-        assert!(batches(&[], 8).is_empty());
+        assert!(all.iter().any(|batch| batch.len() == 8));
+        assert!(batches(&[], &limits).is_empty());
     }
 }

@@ -81,6 +81,17 @@ pub enum EncoderError {
         /// The tokenizer's message.
         reason: String,
     },
+    /// A device could not be used.
+    #[error("{device} cannot run the encoder: {problem}")]
+    Device {
+        /// The device: `cuda:N`, or `the GPU`.
+        device: String,
+        /// What the driver or a library says.
+        problem: String,
+    },
+    /// A device has no memory left.
+    #[error("there is not enough memory on the device: {0}")]
+    OutOfMemory(String),
     /// The network refused a batch.
     #[error("the network refused a batch: {0}")]
     Network(String),
@@ -103,6 +114,7 @@ impl EncoderError {
         match self {
             EncoderError::Refused { kind, .. } => Some(*kind),
             EncoderError::Architecture { .. } => Some(ErrorKind::User),
+            EncoderError::Device { .. } | EncoderError::OutOfMemory(_) => Some(ErrorKind::Resource),
             _ => None,
         }
     }
@@ -115,8 +127,17 @@ impl EncoderError {
             ),
             EncoderError::Refused { hint, .. } => hint.clone(),
             EncoderError::Architecture { .. } => Some(format!("implemented are {}", crate::ARCHITECTURES)),
-            EncoderError::Network(_) => Some("tokenizer.json may be that of another model: it names a token the network has no embedding for".to_owned()),
+            EncoderError::Device { .. } => Some(
+                "`--device cpu` runs it on the CPU; docs/cuda.md says what a GPU needs".to_owned(),
+            ),
+            EncoderError::OutOfMemory(_) => Some(
+                "use `--device cpu`; `embed` needs less memory with a lower `max_seq_length`, a `batch_size` below 32, or `model_kwargs: {torch_dtype: bfloat16}`".to_owned(),
+            ),
+            EncoderError::Network(why) if why.contains(NO_EMBEDDING) => Some("tokenizer.json may be that of another model: it names a token the network has no embedding for".to_owned()),
             _ => None,
         }
     }
 }
+
+/// What the message says of a token that the network does not know.
+pub(crate) const NO_EMBEDDING: &str = "has no embedding";

@@ -241,6 +241,37 @@ pub(crate) fn cut_at_start(folder: &Path, tokenizer: &[u8]) -> Result<bool, Enco
     Ok(settings.truncation_side.as_deref() == Some("left"))
 }
 
+/// The token that ends every text although tokenizer.json may not add it: code of the model or of
+/// the tokenizer adds it, or a setting of the tokenizer says so.
+pub(crate) fn ending(folder: &Path, network: &Value) -> Result<Option<String>, EncoderError> {
+    #[derive(Deserialize, Default)]
+    struct Settings {
+        add_eos_token: Option<bool>,
+        eos_token: Option<Value>,
+    }
+    let path = folder.join(TOKENIZER_CONFIG);
+    let settings: Settings = json_if_there(&path)?.unwrap_or_default();
+    let adds = match network["model_type"].as_str() {
+        Some("nvembed") => network["add_eos"] != false,
+        Some("mistral") => settings.add_eos_token == Some(true),
+        // The code of gte-Qwen2's tokenizer.
+        Some("qwen2") => !network["auto_map"].is_null() && settings.add_eos_token != Some(false),
+        _ => false,
+    };
+    if !adds {
+        return Ok(None);
+    }
+    let named = settings.eos_token.as_ref();
+    let token = named.and_then(|t| t.as_str().or_else(|| t["content"].as_str()));
+    match token {
+        Some(token) => Ok(Some(token.to_owned())),
+        None => Err(invalid(
+            &path,
+            "texts end with the token `eos_token`, which is not there",
+        )),
+    }
+}
+
 /// Keys besides the length that change how the network is loaded, with their names in earlier and
 /// later versions.
 const ARGUMENTS: [&str; 7] = [

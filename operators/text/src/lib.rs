@@ -46,11 +46,16 @@ pub use static_encoder::{Encoded, StaticEncoder};
 #[cfg(feature = "transformers")]
 pub use tagger::{Span, Tagger, Text};
 #[cfg(feature = "transformers")]
+pub use transformer::compute::{BatchLimits, Compute};
+#[cfg(feature = "transformers")]
 pub use transformer::{Prompt, Tokenised, Transformer};
+
+/// Whether transformers run on a GPU, or its emulation, where one is asked for.
+pub const ON_GPU: bool = cfg!(any(feature = "cuda", feature = "gpu-emulation"));
 
 /// The supported transformers, for messages.
 pub(crate) const ARCHITECTURES: &str =
-    "BERT, RoBERTa, XLM-RoBERTa, CamemBERT, MPNet, NomicBERT and Qwen3";
+    "BERT, RoBERTa, XLM-RoBERTa, CamemBERT, MPNet, NomicBERT, Mistral, Qwen2, Qwen3 and NV-Embed";
 
 /// The operators of this crate, for the registry.
 pub fn operators() -> Vec<gfm_pipe_api::OpEntry> {

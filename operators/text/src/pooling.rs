@@ -34,16 +34,21 @@ impl Pooling {
         }
     }
 
+    /// The first token that is pooled of a text with `tokens` tokens, of which the first `prompt`
+    /// belong to the prompt. At least one token is pooled, even if the text is only its prompt.
+    pub(crate) fn first(&self, tokens: usize, prompt: usize) -> usize {
+        if self.include_prompt {
+            0
+        } else {
+            prompt.min(tokens.saturating_sub(1))
+        }
+    }
+
     /// Pools `states`, row-major `tokens x width`, of which the first `prompt` tokens belong to the
     /// prompt.
     pub(crate) fn pool(&self, states: &[f32], width: usize, prompt: usize) -> Vec<f32> {
         let tokens = states.len() / width;
-        // At least one token is pooled, even if the text is only its prompt.
-        let from = if self.include_prompt {
-            0
-        } else {
-            prompt.min(tokens.saturating_sub(1))
-        };
+        let from = self.first(tokens, prompt);
         let mut out = Vec::with_capacity(width * self.modes.len());
         for mode in &self.modes {
             let rows = states.chunks_exact(width).skip(from);

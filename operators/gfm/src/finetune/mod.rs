@@ -37,7 +37,6 @@ impl Operator for Finetune {
     type Params = Params;
     const NAME: &'static str = "finetune";
     const VERSION: u32 = 6;
-    const ON_GPU: bool = true;
     const ABOUT: &'static str = "trains a GNNRetriever or a GraphReasoner on questions and their gold entities and documents";
 
     fn schema() -> Schema {
@@ -174,6 +173,10 @@ impl Operator for Finetune {
         device: &str,
     ) -> OpResult<Option<Estimate>> {
         task::estimate(p, inputs, device)
+    }
+
+    fn on_gpu(_: &Params) -> bool {
+        true
     }
 
     fn on_ranks(_: &Params) -> bool {

@@ -33,7 +33,6 @@ impl Operator for Pretrain {
     type Params = Params;
     const NAME: &'static str = "pretrain";
     const VERSION: u32 = 6;
-    const ON_GPU: bool = true;
     const ABOUT: &'static str = "trains a QueryGNN or a GraphReasoner on synthetic queries sampled from the triples of one or more graphs";
 
     fn schema() -> Schema {
@@ -87,6 +86,10 @@ impl Operator for Pretrain {
         device: &str,
     ) -> OpResult<Option<Estimate>> {
         task::estimate(p, port(inputs, "graph"), port(inputs, "valid"), device)
+    }
+
+    fn on_gpu(_: &Params) -> bool {
+        true
     }
 
     fn on_ranks(_: &Params) -> bool {

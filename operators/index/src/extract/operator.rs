@@ -107,6 +107,11 @@ impl Operator for Extract {
         params.by == By::Llm
     }
 
+    #[cfg(feature = "transformers")]
+    fn on_gpu(params: &ExtractParams) -> bool {
+        gfm_pipe_text::ON_GPU && params.by == By::Transformer
+    }
+
     fn on_ranks(params: &ExtractParams) -> bool {
         // Patterns and files take less time than sending texts and results, and rank 0 asks a
         // language model, because its limits count for all requests.
@@ -162,13 +167,13 @@ fn transformer(
     documents: &Artifact,
     out: &mut Writer,
 ) -> OpResult<()> {
-    use super::transformer::{AT_ONCE, Transformer};
+    use super::transformer::Transformer;
     let model = params.model(&ctx.base);
     let model = model.ok_or_else(|| OpError::new("there is no `model`"))?;
     let transformer = Transformer::load(&model, ctx)?;
     let extract = |some: &[Document<'_>]| transformer.extract(some);
-    let name = transformer.name();
-    shares::extract(ctx, documents, out, &name, AT_ONCE, extract)
+    let (name, at_once) = (transformer.name(), transformer.at_once());
+    shares::extract(ctx, documents, out, &name, at_once, extract)
 }
 
 #[cfg(not(feature = "transformers"))]

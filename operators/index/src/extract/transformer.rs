@@ -10,7 +10,9 @@ use super::{Document, Extracted, Mention, one_line, sentences};
 
 /// Number of documents that go through the model together. The model takes much longer than
 /// anything else, and results are kept after each such part.
-pub const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 64;
+/// The same on a GPU.
+const AT_ONCE_ON_GPU: usize = 1024;
 
 /// An extractor that uses a model.
 pub struct Transformer<'a> {
@@ -33,13 +35,22 @@ impl<'a> Transformer<'a> {
         })
     }
 
+    /// Number of documents that go through the model together.
+    pub fn at_once(&self) -> usize {
+        if self.tagger.on_gpu() {
+            AT_ONCE_ON_GPU
+        } else {
+            AT_ONCE
+        }
+    }
+
     /// Identifies the extractor and its model.
     pub fn name(&self) -> String {
         format!("transformer {}", self.digest)
     }
 
-    /// Extracts from documents, in their order. The result for a document does not depend on the
-    /// others.
+    /// Extracts from documents, in their order. On the CPU, the result for a document does not
+    /// depend on the others.
     ///
     /// # Errors
     /// When a text or the model is refused, or the stage is cancelled.

@@ -11,7 +11,7 @@ use cudarc::driver::result::{self as cu, DriverError};
 use cudarc::driver::sys::{self, CUresult};
 
 use super::driver::{Driver, Kind, Launch, Place, Product};
-use super::{Error, Memory};
+use super::{Error, Memory, libraries};
 
 /// Aligned so that the driver may read words.
 #[repr(C, align(16))]
@@ -62,14 +62,15 @@ fn check(what: &str) -> impl Fn(DriverError) -> Error {
 
 impl Cuda {
     pub fn open(ordinal: usize) -> Result<Self, Error> {
-        // SAFETY: this only checks whether the libraries can be loaded. Loading one runs its
-        // initialisers; those of NVIDIA's libraries are harmless.
-        let (driver, library) = unsafe { (sys::is_culib_present(), blas_sys::is_culib_present()) };
-        if !driver {
+        if !libraries::driver() {
             return Err(Error::NoDriver);
         }
-        if !library {
+        if !libraries::cublas() {
             return Err(Error::NoLibrary { name: "libcublas" });
+        }
+        #[cfg(feature = "cuda-linked")]
+        if !libraries::curand() {
+            return Err(Error::NoLibrary { name: "libcurand" });
         }
         let mut has: c_int = 0;
         // SAFETY: the call writes one number, to `has`.

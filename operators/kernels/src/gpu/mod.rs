@@ -1,10 +1,9 @@
 //! The kernels on a GPU: its memory, launches, and matrix products.
 //!
-//! A [`Gpu`] is a CUDA device (feature `cuda`; libraries are loaded when a device is opened,
-//! nothing is linked), its emulation (feature `gpu-emulation`: the kernels' sources compiled for
-//! the CPU), or a device that only counts memory ([`Gpu::counting`]). All of them get the same
-//! launches with the same arguments, so everything but the CUDA driver's own calls is tested
-//! without a GPU.
+//! A [`Gpu`] is a CUDA device (feature `cuda`; libraries are loaded when a device is opened), its
+//! emulation (feature `gpu-emulation`: the kernels' sources compiled for the CPU), or a device that
+//! only counts memory ([`Gpu::counting`]). All of them get the same launches with the same
+//! arguments, so everything but the CUDA driver's own calls is tested without a GPU.
 //!
 //! Work is queued in order on one stream. Only [`Vector::read`], [`View::read`] and [`Gpu::wait`]
 //! wait for it. No kernel adds atomically, so the same work gives the same bits.
@@ -24,6 +23,8 @@ pub mod extremes;
 mod extremes_tests;
 pub mod heads;
 mod layout;
+#[cfg(feature = "cuda")]
+mod libraries;
 pub mod losses;
 pub mod messages;
 #[cfg(feature = "nccl")]

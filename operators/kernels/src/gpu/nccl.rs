@@ -7,8 +7,8 @@ use cudarc::driver::sys::CUstream;
 use cudarc::nccl::result as nccl;
 use cudarc::nccl::sys::{self, ncclDataType_t, ncclRedOp_t};
 
-use super::Error;
 use super::driver::Kind;
+use super::{Error, libraries};
 
 /// A device's membership in a ring.
 pub(super) struct Communicator(sys::ncclComm_t);
@@ -25,9 +25,7 @@ fn failed(what: &str, e: &nccl::NcclError) -> Error {
 }
 
 fn present() -> Result<(), Error> {
-    // SAFETY: this only checks whether the library can be loaded. Loading it runs its initialisers;
-    // those of NVIDIA's libraries are harmless.
-    if unsafe { sys::is_culib_present() } {
+    if libraries::nccl() {
         Ok(())
     } else {
         Err(Error::NoLibrary { name: "libnccl" })

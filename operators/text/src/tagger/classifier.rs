@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_transformers::models::debertav2::{self, DebertaV2Model};
 use gfm_pipe_api::ErrorKind;
-use gfm_pipe_kernels::transformer::{self as kernel, Gate};
+use gfm_pipe_kernels::transformer::Gate;
 use serde_json::Value;
 
 use crate::error::EncoderError;
 use crate::folder::Recipe;
-use crate::transformer::architecture::{Network, agrees, class_of};
-use crate::transformer::tokens::Tokens;
-use crate::transformer::{Tokenised, broken, candle_message, tensors};
+use crate::transformer::architecture::{Network, agrees, class_of, known};
+use crate::transformer::compute::Compute;
+use crate::transformer::ops::Linear;
+use crate::transformer::tokens::{Tokens, rectangles};
+use crate::transformer::{Tokenised, broken, not_computed, not_loaded, tensors};
 
 /// The supported networks, for messages.
 const ARCHITECTURES: &str = "BERT, RoBERTa, XLM-RoBERTa, CamemBERT, MPNet and DeBERTa (v2 and v3)";
@@ -47,17 +49,19 @@ pub(super) fn checked(config: &Value, path: &Path) -> std::result::Result<(), En
 
 enum Body {
     Known(Box<Network>),
-    Deberta(Box<DebertaV2Model>),
+    Deberta {
+        network: Box<DebertaV2Model>,
+        vocabulary: usize,
+        heads: usize,
+    },
 }
 
 /// A network with a head that scores the labels of tokens.
 pub(super) struct Classifier {
+    compute: Compute,
     body: Body,
-    width: usize,
     longest: usize,
-    /// `width x labels`.
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    head: Linear,
     labels: usize,
 }
 
@@ -67,11 +71,12 @@ impl Classifier {
         recipe: &Recipe,
         config: &Path,
         labels: usize,
+        compute: Compute,
     ) -> std::result::Result<Self, EncoderError> {
         let (all, _) = tensors(&recipe.weights)?;
         let named = recipe.weights.first().map_or(config, PathBuf::as_path);
-        let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
-        let Some(rows) = head_rows(&vb) else {
+        let head = all.get("classifier.weight");
+        let Some(rows) = head.and_then(|w| Some(w.dims2().ok()?.0)) else {
             return Err(EncoderError::Refused {
                 path: named.to_owned(),
                 problem: "it has no `classifier.weight`, so it labels no tokens".to_owned(),
@@ -85,32 +90,47 @@ impl Classifier {
             );
             return Err(broken(config, problem));
         }
-        Self::from_weights(vb, &recipe.network, labels)
-            .map_err(|e| broken(named, candle_message(e)))
+        let vb = VarBuilder::from_tensors(all, compute.dtype(None), compute.device());
+        let turn = compute.turn();
+        let made = Self::from_weights(vb, &recipe.network, labels, compute.clone());
+        let made = made.and_then(|made| compute.finish().map(|()| made));
+        drop(turn);
+        made.map_err(|e| not_loaded(named, e))
     }
 
-    fn from_weights(vb: VarBuilder<'_>, config: &Value, labels: usize) -> Result<Self> {
+    fn from_weights(
+        vb: VarBuilder<'_>,
+        config: &Value,
+        labels: usize,
+        compute: Compute,
+    ) -> Result<Self> {
+        let by = compute.operations();
         let head = vb.pp("classifier");
         let (body, width, longest) = match kind(config) {
             "deberta-v2" => {
                 let config = deberta_config(config)?;
                 let (width, longest) = (config.hidden_size, config.max_position_embeddings);
                 let body = DebertaV2Model::load(vb.pp("deberta"), &config)?;
-                (Body::Deberta(Box::new(body)), width, longest)
+                let body = Body::Deberta {
+                    network: Box::new(body),
+                    vocabulary: config.vocab_size,
+                    heads: config.num_attention_heads,
+                };
+                (body, width, longest)
             }
             kind => {
-                let body = Network::load(kind, vb.clone(), config)?;
+                let body = Network::load(kind, vb.clone(), config, by)?;
                 let (width, longest) = (body.width(), body.longest());
                 (Body::Known(Box::new(body)), width, longest)
             }
         };
         let weight = head.get((labels, width), "weight")?;
+        let bias = head.get(labels, "bias")?;
         Ok(Classifier {
+            compute,
             body,
-            width,
             longest,
-            weight: weight.t()?.flatten_all()?.to_vec1()?,
-            bias: head.get(labels, "bias")?.to_vec1()?,
+            head: Linear::new(&weight, Some(bias), Gate::None, by)?,
             labels,
         })
     }
@@ -120,44 +140,51 @@ impl Classifier {
         self.longest
     }
 
+    /// Where it computes.
+    pub(super) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
     /// For each text, the scores of its tokens' labels: `tokens x labels`.
     pub(super) fn scores(
         &self,
         batch: &[&Tokenised],
     ) -> std::result::Result<Vec<Vec<f32>>, EncoderError> {
-        let states = match &self.body {
-            Body::Known(network) => {
-                let tokens = Tokens::concat(batch.iter().map(|t| t.ids()));
-                network.forward(&tokens)
-            }
-            Body::Deberta(network) => one_by_one(network, batch),
-        };
-        let states = states.and_then(|x| x.flatten_all()?.to_vec1::<f32>());
-        let states = states.map_err(|e| EncoderError::Network(candle_message(e)))?;
-        let mut start = 0;
+        let tokens = Tokens::concat(batch.iter().map(|t| t.ids()));
+        let scores = self.all(&tokens).map_err(not_computed)?;
+        let mut rest = scores.as_slice();
         let of_text = |text: &&Tokenised| {
-            let end = start + text.tokens() * self.width;
-            let states = &states[start..end];
-            start = end;
-            let mut out = vec![0.0; text.tokens() * self.labels];
-            kernel::linear(
-                &mut out,
-                states,
-                &self.weight,
-                &self.bias,
-                self.width,
-                Gate::None,
-            );
-            out
+            let (scores, behind) = rest.split_at(text.tokens() * self.labels);
+            rest = behind;
+            scores.to_vec()
         };
         Ok(batch.iter().map(of_text).collect())
     }
-}
 
-/// Number of labels of the head.
-fn head_rows(vb: &VarBuilder<'_>) -> Option<usize> {
-    let weight = vb.pp("classifier").get_unchecked("weight").ok()?;
-    Some(weight.dims2().ok()?.0)
+    /// The scores of all tokens of a batch: `tokens x labels`.
+    fn all(&self, batch: &Tokens) -> Result<Vec<f32>> {
+        let _turn = self.compute.turn();
+        let states = match &self.body {
+            Body::Known(network) => network.forward(batch)?,
+            Body::Deberta {
+                network,
+                vocabulary,
+                heads,
+            } => {
+                known(batch, *vocabulary)?;
+                let by = self.compute.operations();
+                by.check_scores(&batch.lengths, *heads)?;
+                let of = |ids: Vec<Vec<u32>>| {
+                    let ids = Tensor::new(ids, self.compute.device())?;
+                    network.forward(&ids, None, None)?.flatten_to(1)
+                };
+                let parts = rectangles(batch, by).map(of);
+                Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?
+            }
+        };
+        let scores = self.head.forward(&states)?.to_dtype(DType::F32)?;
+        scores.flatten_all()?.to_vec1()
+    }
 }
 
 fn deberta_config(config: &Value) -> Result<debertav2::Config> {
@@ -167,13 +194,4 @@ fn deberta_config(config: &Value) -> Result<debertav2::Config> {
     }
     serde_json::from_value(config.clone())
         .map_err(|e| candle_core::Error::Msg(format!("config.json: {e}")))
-}
-
-/// Runs each text by itself, because the library takes only rectangular batches: nothing is padded.
-fn one_by_one(network: &DebertaV2Model, batch: &[&Tokenised]) -> Result<Tensor> {
-    let states = batch.iter().map(|text| {
-        let ids = Tensor::new(text.ids(), &Device::Cpu)?.unsqueeze(0)?;
-        network.forward(&ids, None, None)?.squeeze(0)
-    });
-    Tensor::cat(&states.collect::<Result<Vec<_>>>()?, 0)
 }

@@ -3,8 +3,8 @@
 //! `classifier.rs` runs the network, `windows.rs` cuts texts that are longer than it reads,
 //! `words.rs` joins tokens into words, and `labels.rs` joins labelled words into spans.
 //!
-//! Invariant: a text's spans depend only on the text, its sentences and the model, not on other
-//! texts.
+//! Invariant: on the CPU, a text's spans depend only on the text, its sentences and the model, not
+//! on other texts. On a GPU, rounding may decide between labels that are almost equally likely.
 
 mod classifier;
 mod labels;
@@ -24,6 +24,7 @@ use crate::embedding::batches;
 use crate::error::EncoderError;
 use crate::folder::{CONFIG, Recipe, TOKENIZER};
 use crate::model::{self, Model, explained};
+use crate::transformer::compute::Compute;
 use crate::transformer::{Tokenised, broken, tokenizer};
 use classifier::{Classifier, checked};
 use labels::Labels;
@@ -34,7 +35,7 @@ use words::{Token, Word, words};
 /// Most tokens in a window. Models for token classification were not trained with more, and the
 /// time of attention grows with the square.
 const LONGEST: usize = 512;
-/// Most windows in a batch.
+/// Most windows in a batch on the CPU.
 const BATCH: usize = 32;
 /// Characters of a text that an error shows.
 const SHOWN: usize = 60;
@@ -73,22 +74,32 @@ impl Tagger {
     /// implemented.
     pub fn from_model(model: &Model, ctx: &Context) -> OpResult<(Self, String)> {
         let folder = model.folder(ctx)?;
-        model::load("model", &model.name(), &folder, || Tagger::load(&folder))
+        model::load("model", &model.name(), &folder, || {
+            Tagger::load_on(&folder, Compute::of(&ctx.device)?)
+        })
+    }
+
+    /// Loads a model from a folder, to compute on the CPU.
+    ///
+    /// # Errors
+    /// See [`Tagger::from_model`].
+    pub fn load(folder: &Path) -> Result<Self, EncoderError> {
+        Tagger::load_on(folder, Compute::cpu())
     }
 
     /// Loads a model from a folder.
     ///
     /// # Errors
     /// See [`Tagger::from_model`].
-    pub fn load(folder: &Path) -> Result<Self, EncoderError> {
+    pub fn load_on(folder: &Path, compute: Compute) -> Result<Self, EncoderError> {
         let recipe = Recipe::read(folder)?;
         let config = folder.join(CONFIG);
         checked(&recipe.network, &config)?;
         let labels = Labels::read(&recipe.network, &config)?;
-        let network = Classifier::load(&recipe, &config, labels.len())?;
+        let network = Classifier::load(&recipe, &config, labels.len(), compute)?;
         let longest = network.longest().min(LONGEST);
         let longest = recipe.max_tokens.map_or(longest, |n| n.min(longest));
-        let mut tokenizer = tokenizer(folder, longest)?;
+        let mut tokenizer = tokenizer(folder, longest, None)?;
         let path = folder.join(TOKENIZER);
         tokenizer
             .with_truncation(None)
@@ -108,6 +119,11 @@ impl Tagger {
         })
     }
 
+    /// Whether the model runs on a GPU, which many texts occupy better than few.
+    pub fn on_gpu(&self) -> bool {
+        self.network.compute().on_gpu()
+    }
+
     /// Finds the spans of each text.
     ///
     /// # Errors
@@ -124,14 +140,13 @@ impl Tagger {
             .iter()
             .map(|(text, window)| self.input(&tokens[*text].ids[window.seen.clone()]))
             .collect();
-        let batches = batches(&inputs, BATCH);
-        let decided: OpResult<Vec<Vec<Vec<usize>>>> = batches
-            .par_iter()
-            .map(|batch| {
-                ctx.check_cancelled()?;
-                self.decided(batch, &pieces, &inputs)
-            })
-            .collect();
+        let compute = self.network.compute();
+        let batches = batches(&inputs, &compute.batch_limits(BATCH));
+        let decided = compute.each(&batches, |batch| {
+            ctx.check_cancelled()?;
+            self.decided(batch, &pieces, &inputs)
+        });
+        let decided: OpResult<Vec<Vec<Vec<usize>>>> = decided.into_iter().collect();
         let mut labels: Vec<Vec<usize>> = tokens.iter().map(|t| vec![0; t.ids.len()]).collect();
         for (batch, decided) in batches.iter().zip(decided?) {
             for (piece, decided) in batch.iter().zip(decided) {

@@ -137,14 +137,15 @@ fn load(config: &Value, weights: &Tensors, tokenizer: &str) -> Tagger {
     Tagger::load(folder(config, weights, tokenizer).path()).unwrap()
 }
 
-fn random_tagger(kind: &str, positions: usize) -> Tagger {
+fn random_tagger(kind: &str, positions: usize, compute: Compute) -> Tagger {
     let (root, parts, tokenizer) = match kind {
         "deberta-v2" => ("deberta", DEBERTA, "bert"),
         "bert" => ("bert", BERT, "bert"),
         _ => ("roberta", BERT, "roberta"),
     };
     let weights = weights(root, parts, LAYERS, vocabulary(tokenizer), positions);
-    load(&config(kind, LAYERS, positions), &weights, tokenizer)
+    let folder = folder(&config(kind, LAYERS, positions), &weights, tokenizer);
+    Tagger::load_on(folder.path(), compute).unwrap()
 }
 
 /// A network without layers and positions that labels the `known` words.
@@ -259,19 +260,57 @@ fn long_texts_are_as_the_same_text_in_one_window() {
     }
 }
 
+fn texts_of_many_lengths() -> Vec<String> {
+    let text = |i: usize| {
+        let (places, letters) = ("Sao Paulo ".repeat(i % 9), "é東 ".repeat(i % 5));
+        format!("Arthur Brown {places} the quick box. {letters}")
+    };
+    (0..40).map(text).collect()
+}
+
+/// Texts as the network sees them, cut at the length of a window.
+fn inputs(tagger: &Tagger, texts: &[String]) -> Vec<Tokenised> {
+    let input = |t: &String| {
+        let ids = tagger.tokens(t).unwrap().ids;
+        tagger.input(&ids[..ids.len().min(tagger.room)])
+    };
+    texts.iter().map(input).collect()
+}
+
+/// The GPU that `GFM_PIPE_LOCAL_DEVICE` names, in a build that can use it, or an emulation.
+fn gpu() -> Compute {
+    match std::env::var("GFM_PIPE_LOCAL_DEVICE") {
+        Ok(device) if cfg!(feature = "cuda") => Compute::of(&device).unwrap(),
+        _ => Compute::emulated_gpu(),
+    }
+}
+
+#[test]
+fn a_gpu_gives_the_scores_of_the_cpu() {
+    for kind in ["bert", "roberta", "deberta-v2"] {
+        let cpu = random_tagger(kind, 24, Compute::cpu());
+        let gpu = random_tagger(kind, 24, gpu());
+        assert!(gpu.on_gpu() && !cpu.on_gpu());
+        let texts = texts_of_many_lengths();
+        let inputs = inputs(&cpu, &texts);
+        let inputs: Vec<&Tokenised> = inputs.iter().collect();
+        let want = cpu.network.scores(&inputs).unwrap().concat();
+        let got = gpu.network.scores(&inputs).unwrap().concat();
+        assert_eq!(got.len(), want.len());
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() < 1e-4, "{kind}: {got} {want}");
+        }
+        let texts: Vec<Text<'_>> = texts.iter().map(|t| text(t)).collect();
+        let spans = |tagger: &Tagger| tagger.tag(&local::context(), &texts).unwrap();
+        assert_eq!(spans(&gpu), spans(&cpu), "{kind}");
+    }
+}
+
 #[test]
 fn a_text_does_not_depend_on_those_beside_it() {
     for kind in ["bert", "roberta", "deberta-v2"] {
-        let tagger = random_tagger(kind, 24);
-        let texts: Vec<String> = (0..40)
-            .map(|i| {
-                format!(
-                    "Arthur Brown {} the quick box. {}",
-                    "Sao Paulo ".repeat(i % 9),
-                    "é東 ".repeat(i % 5)
-                )
-            })
-            .collect();
+        let tagger = random_tagger(kind, 24, Compute::cpu());
+        let texts = texts_of_many_lengths();
         let together: Vec<Text<'_>> = texts.iter().map(|t| text(t)).collect();
         let all = tagger.tag(&local::context(), &together).unwrap();
         for (one, want) in together.iter().zip(&all) {
@@ -282,11 +321,7 @@ fn a_text_does_not_depend_on_those_beside_it() {
         }
         let found = all.iter().flatten().count();
         assert!(found > 20, "{kind}: {found} spans of random weights");
-        let input = |t: &String| {
-            let ids = tagger.tokens(t).unwrap().ids;
-            tagger.input(&ids[..ids.len().min(tagger.room)])
-        };
-        let inputs: Vec<Tokenised> = texts.iter().map(input).collect();
+        let inputs = inputs(&tagger, &texts);
         let inputs: Vec<&Tokenised> = inputs.iter().collect();
         let scores = tagger.network.scores(&inputs).unwrap();
         for (input, want) in inputs.iter().zip(scores) {
@@ -399,7 +434,7 @@ proptest! {
     #[test]
     fn spans_are_of_whole_characters_in_one_sentence(of in "((Arthur|São|the|東京|né|🜚|😀|,|\\.|\\(|1990|x)[ \n]{0,2}){0,40}|.{0,60}") {
         for kind in ["bert", "roberta"] {
-            let tagger = random_tagger(kind, 24);
+            let tagger = random_tagger(kind, 24, Compute::cpu());
             let text = text(&of);
             let spans = tagger.tag(&local::context(), std::slice::from_ref(&text)).unwrap().remove(0);
             let mut end = 0;

@@ -9,6 +9,7 @@ use candle_nn::VarBuilder;
 use gfm_pipe_kernels::transformer::{DistanceBias, Gate};
 use serde::Deserialize;
 
+use super::compute::Operations;
 use super::ops::{AddNorm, Attention, Linear};
 use super::tokens::Tokens;
 
@@ -128,26 +129,23 @@ pub(crate) struct Bert {
     pub(super) longest: usize,
 }
 
-fn norm(vb: &VarBuilder, width: usize, eps: f64) -> Result<AddNorm> {
+fn norm(vb: &VarBuilder, width: usize, eps: f64, by: Operations) -> Result<AddNorm> {
     // Files that were converted from TensorFlow have the older names.
     let (gain, shift) = if vb.contains_tensor("gamma") {
         ("gamma", "beta")
     } else {
         ("weight", "bias")
     };
-    AddNorm::new(vb.get(width, gain)?, vb.get(width, shift)?, eps)
+    AddNorm::new(vb.get(width, gain)?, vb.get(width, shift)?, eps, by)
 }
 
-fn linear(vb: &VarBuilder, from: usize, to: usize, gate: Gate) -> Result<Linear> {
-    Linear::new(
-        &vb.get((to, from), "weight")?,
-        Some(vb.get(to, "bias")?),
-        gate,
-    )
+fn linear(vb: &VarBuilder, from: usize, to: usize, gate: Gate, by: Operations) -> Result<Linear> {
+    let weight = vb.get((to, from), "weight")?;
+    Linear::new(&weight, Some(vb.get(to, "bias")?), gate, by)
 }
 
 impl Bert {
-    pub(super) fn load(vb: &VarBuilder, config: &Config) -> Result<Self> {
+    pub(super) fn load(vb: &VarBuilder, config: &Config, by: Operations) -> Result<Self> {
         if config
             .position_embedding_type
             .as_deref()
@@ -219,23 +217,33 @@ impl Bert {
                 candle_core::bail!("encoder.layer.{i}.intermediate has no rows");
             }
             Ok(Layer {
-                qkv: Linear::new(&weight, Some(bias), Gate::None)?,
-                mixed: linear(&l.pp(names.mixed), width, width, Gate::None)?,
-                attention_norm: norm(&l.pp(names.attention_norm), width, eps)?,
-                inner: linear(&inner, width, between, config.gate()?)?,
-                outer: linear(&l.pp("output.dense"), between, width, Gate::None)?,
-                norm: norm(&l.pp("output.LayerNorm"), width, eps)?,
+                qkv: Linear::new(&weight, Some(bias), Gate::None, by)?,
+                mixed: linear(&l.pp(names.mixed), width, width, Gate::None, by)?,
+                attention_norm: norm(&l.pp(names.attention_norm), width, eps, by)?,
+                inner: linear(&inner, width, between, config.gate()?, by)?,
+                outer: linear(&l.pp("output.dense"), between, width, Gate::None, by)?,
+                norm: norm(&l.pp("output.LayerNorm"), width, eps, by)?,
             })
         });
         Ok(Bert {
             words,
             positions: positions.contiguous()?,
-            norm: norm(&e.pp("LayerNorm"), width, eps)?,
+            norm: norm(&e.pp("LayerNorm"), width, eps, by)?,
             layers: layers.collect::<Result<_>>()?,
-            attention: Attention { heads, bias },
+            attention: Attention { heads, bias, by },
             width,
             longest: all - first,
         })
+    }
+
+    /// How attention is computed, and with how many heads.
+    pub(super) fn attention(&self) -> (Operations, usize) {
+        (self.attention.by, self.attention.heads)
+    }
+
+    /// Number of token ids that have an embedding.
+    pub(super) fn vocabulary(&self) -> usize {
+        self.words.dims()[0]
     }
 
     /// States of the last layer: `tokens x width`.
@@ -248,11 +256,12 @@ impl Bert {
         let positions = self
             .positions
             .index_select(&Tensor::new(positions, device)?, 0)?;
+        let texts = self
+            .attention
+            .texts(&batch.lengths, device, words.dtype())?;
         let mut x = self.norm.forward(&words, &positions)?;
         for layer in &self.layers {
-            let seen = self
-                .attention
-                .forward(&layer.qkv.forward(&x)?, &batch.lengths)?;
+            let seen = self.attention.forward(&layer.qkv.forward(&x)?, &texts)?;
             x = layer
                 .attention_norm
                 .forward(&layer.mixed.forward(&seen)?, &x)?;

@@ -1,14 +1,17 @@
 //! Transformer encoders: tokens, network, pooling.
 //!
 //! Loads a model folder of sentence-transformers, and computes the same vectors as
-//! sentence-transformers. Invariant: a text's vector depends only on the text, the prompt and the
-//! model, not on its batch. `folder` reads the other files of the folder, and `embedding` divides
-//! texts into batches.
+//! sentence-transformers. Invariant: on the CPU, a text's vector depends only on the text, the
+//! prompt and the model, not on its batch. On a GPU it may differ by rounding. `folder` reads the
+//! other files of the folder, and `embedding` divides texts into batches.
 
 pub(crate) mod architecture;
 mod bert;
+pub(crate) mod compute;
+mod decoder;
 mod library;
-mod ops;
+pub(crate) mod ops;
+mod pool;
 pub(crate) mod tokens;
 
 use std::collections::HashMap;
@@ -19,15 +22,19 @@ use candle_nn::VarBuilder;
 use gfm_pipe_kernels::transformer::{self as kernel, Gate};
 use gfm_pipe_weights::{Refused, Tensors, check_finite, read_archive, read_safetensors, unwrapped};
 use rayon::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::error::EncoderError;
 use crate::folder::{self, CONFIG, Recipe, TOKENIZER, weights};
 use crate::modules::{DenseConfig, Step};
-use crate::pooling::normalise;
+use crate::pooling::{Pooling, normalise};
 use crate::settings::{Round, Settings};
 use architecture::{Network, class_of};
+use compute::{Compute, Operations};
+use ops::ranges;
+use pool::pool;
 use tokens::Tokens;
 
 /// A text as the network sees it.
@@ -59,9 +66,15 @@ pub struct Prompt {
 /// A loaded encoder.
 pub struct Transformer {
     tokenizer: Tokenizer,
+    /// Whether a prompt counts as many tokens as it has by itself, which is how NV-Embed masks it.
+    /// Otherwise it counts those before the token that ends a text, like sentence-transformers.
+    masks_prompt: bool,
     lower_case: bool,
     prompt: Option<String>,
+    compute: Compute,
     network: Network,
+    pooling: Pooling,
+    /// What follows pooling.
     steps: Vec<Loaded>,
     truncate: Option<usize>,
     normalize: bool,
@@ -71,7 +84,6 @@ pub struct Transformer {
 
 /// A step with its weights.
 enum Loaded {
-    Pool(crate::pooling::Pooling),
     Dense(Dense),
     Normalise,
 }
@@ -97,6 +109,36 @@ pub(crate) fn broken(path: &Path, e: impl std::fmt::Display) -> EncoderError {
         path: path.to_owned(),
         problem: e.to_string(),
     }
+}
+
+/// The error of a device, if it is one.
+fn of_device(e: &candle_core::Error) -> Option<EncoderError> {
+    use candle_core::Error;
+    match e {
+        Error::WithBacktrace { inner, .. } => of_device(inner),
+        Error::Cuda(e) => {
+            let problem = e.to_string();
+            let words = problem.to_lowercase().replace('_', " ");
+            let no_memory = ["out of memory", "alloc failed"];
+            Some(if no_memory.iter().any(|said| words.contains(said)) {
+                EncoderError::OutOfMemory(problem)
+            } else {
+                let device = "the GPU".to_owned();
+                EncoderError::Device { device, problem }
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The error for weights that do not fit the network, or the device.
+pub(crate) fn not_loaded(path: &Path, e: candle_core::Error) -> EncoderError {
+    of_device(&e).unwrap_or_else(|| broken(path, candle_message(e)))
+}
+
+/// The error for a batch that could not be computed.
+pub(crate) fn not_computed(e: candle_core::Error) -> EncoderError {
+    of_device(&e).unwrap_or_else(|| EncoderError::Network(candle_message(e)))
 }
 
 fn refused(path: &Path, e: Refused) -> EncoderError {
@@ -227,11 +269,23 @@ impl Prompt {
 }
 
 impl Transformer {
-    /// Loads a model folder.
+    /// Loads a model folder, to compute on the CPU.
     ///
     /// # Errors
     /// When a file is missing or broken, or needs something that is not implemented.
     pub fn load(folder: &Path, settings: &Settings) -> Result<Self, EncoderError> {
+        Transformer::load_on(folder, settings, Compute::cpu())
+    }
+
+    /// Loads a model folder.
+    ///
+    /// # Errors
+    /// See [`Transformer::load`]; also when the device has too little memory.
+    pub fn load_on(
+        folder: &Path,
+        settings: &Settings,
+        compute: Compute,
+    ) -> Result<Self, EncoderError> {
         let recipe = Recipe::read(folder)?;
         let config = folder.join(CONFIG);
         let kind = recipe
@@ -259,22 +313,28 @@ impl Transformer {
                 })?;
             }
         }
-        let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
-        let network = Network::load(kind, vb, &recipe.network)
-            .map_err(|e| broken(named, candle_message(e)))?;
+        let turn = compute.turn();
+        let vb = VarBuilder::from_tensors(all, compute.dtype(precision), compute.device());
+        let network = Network::load(kind, vb, &recipe.network, compute.operations())
+            .map_err(|e| not_loaded(named, e))?;
+        compute.finish().map_err(|e| not_loaded(named, e))?;
+        drop(turn);
         let longest = [settings.max_tokens, recipe.max_tokens];
         let longest = longest
             .into_iter()
             .flatten()
             .fold(network.longest(), usize::min);
-        let tokenizer = tokenizer(folder, longest)?;
+        let ending = folder::ending(folder, &recipe.network)?;
+        let tokenizer = tokenizer(folder, longest, ending.as_deref())?;
         let mut dim = network.width();
+        let mut pooling = Pooling::mean();
         let mut steps = Vec::new();
         for step in recipe.steps {
-            steps.push(match step {
-                Step::Pool(pooling) => {
-                    dim *= pooling.modes.len();
-                    Loaded::Pool(pooling)
+            match step {
+                // The first step, and the only one of its kind.
+                Step::Pool(of_folder) => {
+                    dim *= of_folder.modes.len();
+                    pooling = of_folder;
                 }
                 Step::Dense { folder, config } => {
                     if config.in_features != dim {
@@ -287,19 +347,22 @@ impl Transformer {
                         ));
                     }
                     dim = config.out_features;
-                    Loaded::Dense(Dense::load(&folder, config)?)
+                    steps.push(Loaded::Dense(Dense::load(&folder, config)?));
                 }
-                Step::Normalise => Loaded::Normalise,
-            });
+                Step::Normalise => steps.push(Loaded::Normalise),
+            }
         }
         if dim == 0 {
             return Err(broken(&config, "vectors would have no numbers"));
         }
         Ok(Transformer {
             tokenizer,
+            masks_prompt: recipe.network["model_type"] == "nvembed",
             lower_case: recipe.lower_case,
             prompt: recipe.prompt,
+            compute,
             network,
+            pooling,
             steps,
             truncate: settings.truncate_dim.filter(|d| *d < dim),
             normalize: settings.normalize,
@@ -327,8 +390,13 @@ impl Transformer {
         if text.is_empty() {
             return Ok(Prompt::default());
         }
-        // Without the token that ends a text.
-        let tokens = self.tokenise_one("", text, 0)?.tokens() - 1;
+        let tokens = if self.masks_prompt {
+            let encoding = self.tokenizer.encode_fast(text, false);
+            let refused = |reason: String| EncoderError::Tokenise { row: 0, reason };
+            encoding.map_err(|e| refused(e.to_string()))?.len()
+        } else {
+            self.tokenise_one("", text, 0)?.tokens() - 1
+        };
         Ok(Prompt {
             text: text.to_owned(),
             tokens,
@@ -373,28 +441,23 @@ impl Transformer {
         Ok(Tokenised(ids))
     }
 
-    /// Vectors of a batch, row-major, on the calling thread.
+    /// Where the network computes.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Vectors of a batch, row-major. On the CPU it uses the calling thread only.
     ///
     /// # Errors
-    /// When the model has no embedding for a token, because the tokenizer is that of another model.
+    /// When the model has no embedding for a token, because the tokenizer is that of another model;
+    /// when a GPU has too little memory.
     pub fn encode(&self, batch: &[&Tokenised], prompt: &Prompt) -> Result<Vec<f32>, EncoderError> {
         let tokens = Tokens::concat(batch.iter().map(|t| t.0.as_slice()));
-        let states = self
-            .network
-            .forward(&tokens)
-            .and_then(|x| x.flatten_all()?.to_vec1::<f32>());
-        let states = states.map_err(|e| EncoderError::Network(candle_message(e)))?;
-        let width = self.network.width();
+        let pooled = self.pooled(&tokens, prompt).map_err(not_computed)?;
         let mut out = Vec::with_capacity(batch.len() * self.dim);
-        let mut start = 0;
-        for n in tokens.lengths {
-            let end = start + n as usize * width;
-            let mut x = Vec::new();
+        for mut x in pooled {
             for step in &self.steps {
                 match step {
-                    Loaded::Pool(pooling) => {
-                        x = pooling.pool(&states[start..end], width, prompt.tokens)
-                    }
                     Loaded::Dense(dense) => x = dense.apply(&x),
                     Loaded::Normalise => drop(normalise(&mut x)),
                 }
@@ -406,18 +469,45 @@ impl Transformer {
                 normalise(&mut x);
             }
             out.extend(x);
-            start = end;
         }
         Ok(out)
     }
+
+    /// The pooled states of each text.
+    fn pooled(&self, batch: &Tokens, prompt: &Prompt) -> candle_core::Result<Vec<Vec<f32>>> {
+        let _turn = self.compute.turn();
+        let states = self.network.forward(batch)?;
+        match self.compute.operations() {
+            Operations::Own => {
+                let states = states.flatten_all()?.to_vec1::<f32>()?;
+                let width = self.network.width();
+                let of_text = |(start, n): (u32, u32)| {
+                    let states = &states[start as usize * width..][..n as usize * width];
+                    self.pooling.pool(states, width, prompt.tokens)
+                };
+                Ok(ranges(&batch.lengths).into_iter().map(of_text).collect())
+            }
+            Operations::Candle => {
+                pool(&self.pooling, &states, &batch.lengths, prompt.tokens)?.to_vec2()
+            }
+        }
+    }
 }
 
-/// Loads the tokenizer. It cuts texts at `longest` tokens and does not pad.
-pub(crate) fn tokenizer(of: &Path, longest: usize) -> Result<Tokenizer, EncoderError> {
+/// Loads the tokenizer. It cuts texts at `longest` tokens, ends them with `ending`, and does not
+/// pad.
+pub(crate) fn tokenizer(
+    of: &Path,
+    longest: usize,
+    ending: Option<&str>,
+) -> Result<Tokenizer, EncoderError> {
     let path = &of.join(TOKENIZER);
     let bytes = folder::read(path)?;
     let at_start = folder::cut_at_start(of, &bytes)?;
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| broken(path, e))?;
+    if let Some(token) = ending {
+        end_with(&mut tokenizer, token).map_err(|e| broken(path, e))?;
+    }
     // The library assumes that a text's special tokens fit.
     let added = tokenizer
         .get_post_processor()
@@ -442,6 +532,58 @@ pub(crate) fn tokenizer(of: &Path, longest: usize) -> Result<Tokenizer, EncoderE
         .with_truncation(Some(truncation))
         .map_err(|e| broken(path, e))?;
     Ok(tokenizer)
+}
+
+/// Makes a tokenizer end texts with a token, unless it does so already.
+fn end_with(tokenizer: &mut Tokenizer, token: &str) -> Result<(), String> {
+    let Some(id) = tokenizer.token_to_id(token) else {
+        return Err(format!("it has no token `{token}`, with which texts end"));
+    };
+    // A file may ask for padding, which would hide how texts end.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
+    let encoding = tokenizer.encode("a", true).map_err(|e| e.to_string())?;
+    if encoding.get_ids().last() == Some(&id) {
+        return Ok(());
+    }
+    let end = json!({"SpecialToken": {"id": token, "type_id": 0}});
+    let special = json!({"id": token, "ids": [id], "tokens": [token]});
+    let mut all =
+        serde_json::to_value(tokenizer.get_post_processor()).map_err(|e| e.to_string())?;
+    // Two templates one after the other would not both be used.
+    if let Some(template) = template(&mut all) {
+        if let Some(pieces) = template["single"].as_array_mut() {
+            pieces.push(end);
+        }
+        template["special_tokens"][token] = special;
+    } else {
+        let text = |id| json!({"Sequence": {"id": id, "type_id": 0}});
+        let new = json!({
+            "type": "TemplateProcessing",
+            "single": [text("A"), end],
+            "pair": [text("A"), text("B")],
+            "special_tokens": {token: special},
+        });
+        all = match all {
+            Value::Null => new,
+            before => json!({"type": "Sequence", "processors": [before, new]}),
+        };
+    }
+    let all: PostProcessorWrapper = serde_json::from_value(all).map_err(|e| e.to_string())?;
+    tokenizer.with_post_processor(Some(all));
+    Ok(())
+}
+
+/// The template among the steps after tokenising.
+fn template(steps: &mut Value) -> Option<&mut Value> {
+    match steps["type"].as_str() {
+        Some("TemplateProcessing") => Some(steps),
+        Some("Sequence") => {
+            let all = steps["processors"].as_array_mut()?;
+            all.iter_mut().find_map(template)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -503,14 +645,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(TOKENIZER);
         std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();
-        let e = tokenizer(folder.path(), 8).unwrap_err().to_string();
+        let e = tokenizer(folder.path(), 8, None).unwrap_err().to_string();
         assert!(
             e.ends_with("it is a Git LFS pointer, not the file itself"),
             "{e}"
         );
         let deep = format!("{{\"normalizer\":{}", "{\"a\":".repeat(200_000));
         std::fs::write(&path, deep).unwrap();
-        let e = tokenizer(folder.path(), 8).unwrap_err().to_string();
+        let e = tokenizer(folder.path(), 8, None).unwrap_err().to_string();
         assert!(e.contains("recursion limit"), "{e}");
     }
 }

@@ -1,17 +1,14 @@
 //! The parts of networks, over `tokens x width` tensors of texts that are stored one after another.
 //!
-//! In single precision on the CPU they use the project's own kernels, fused and on one thread
-//! (batches run in parallel). Elsewhere they use candle's operations. Tests compare the two.
+//! With [`Operations::Own`] they use the project's kernels, which are fused and run on one thread
+//! (batches run in parallel). Otherwise they use candle's operations. Tests compare the two.
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor, bail,
+    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail,
 };
 use gfm_pipe_kernels::transformer::{self as kernel, DistanceBias, Gate};
 
-/// Whether the project's kernels can be used.
-fn own(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
-}
+use super::compute::Operations;
 
 /// The elements of a contiguous single-precision tensor.
 fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -28,7 +25,7 @@ fn values(x: &Tensor) -> Result<Vec<f32>> {
 
 /// A linear map and the function after it.
 #[derive(Debug, Clone)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     /// `in x out`: transposed from the files.
     weight: Tensor,
     bias: Option<Tensor>,
@@ -65,13 +62,19 @@ impl CustomOp2 for LinearKernel {
 
 impl Linear {
     /// `weight` is `out x in`, as in the files.
-    pub(super) fn new(weight: &Tensor, bias: Option<Tensor>, gate: Gate) -> Result<Self> {
+    pub(crate) fn new(
+        weight: &Tensor,
+        bias: Option<Tensor>,
+        gate: Gate,
+        by: Operations,
+    ) -> Result<Self> {
         let weight = weight.t()?.contiguous()?;
-        let own = if own(&weight) {
-            let bias = bias.as_ref().map(values).transpose()?.unwrap_or_default();
-            Some(LinearKernel { bias, gate })
-        } else {
-            None
+        let own = match by {
+            Operations::Own => {
+                let bias = bias.as_ref().map(values).transpose()?.unwrap_or_default();
+                Some(LinearKernel { bias, gate })
+            }
+            Operations::Candle => None,
         };
         Ok(Linear {
             weight,
@@ -81,7 +84,8 @@ impl Linear {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// `tokens x in` to `tokens x out`.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if let Some(kernel) = &self.own {
             return x.apply_op2_no_bwd(&self.weight, kernel);
         }
@@ -133,15 +137,14 @@ impl CustomOp2 for NormKernel {
 }
 
 impl AddNorm {
-    pub(super) fn new(gain: Tensor, shift: Tensor, eps: f64) -> Result<Self> {
-        let own = if own(&gain) {
-            Some(NormKernel {
+    pub(super) fn new(gain: Tensor, shift: Tensor, eps: f64, by: Operations) -> Result<Self> {
+        let own = match by {
+            Operations::Own => Some(NormKernel {
                 gain: values(&gain)?,
                 shift: values(&shift)?,
                 eps: eps as f32,
-            })
-        } else {
-            None
+            }),
+            Operations::Candle => None,
         };
         Ok(AddNorm {
             gain,
@@ -155,7 +158,7 @@ impl AddNorm {
         if let Some(kernel) = &self.own {
             return x.apply_op2_no_bwd(y, kernel);
         }
-        candle_nn::ops::layer_norm_slow(&(x + y)?, &self.gain, &self.shift, self.eps as f32)
+        candle_nn::ops::layer_norm(&(x + y)?, &self.gain, &self.shift, self.eps as f32)
     }
 }
 
@@ -164,6 +167,7 @@ impl AddNorm {
 pub(super) struct Attention {
     pub(super) heads: usize,
     pub(super) bias: Option<std::sync::Arc<DistanceBias>>,
+    pub(super) by: Operations,
 }
 
 struct AttentionKernel<'a> {
@@ -191,44 +195,66 @@ impl CustomOp1 for AttentionKernel<'_> {
     }
 }
 
+/// What attention needs to know of a batch, the same in all layers.
+pub(super) enum Texts<'a> {
+    Lengths(&'a [u32]),
+    Padded {
+        padded: Padded,
+        /// `1 x heads x longest x longest`.
+        bias: Option<Tensor>,
+        /// -1e4 at padding, else 0: `texts x 1 x 1 x longest`. `None` where nothing is padded.
+        hidden: Option<Tensor>,
+    },
+}
+
 impl Attention {
-    /// `qkv` is `tokens x 3 width`. Returns `tokens x width`.
-    pub(super) fn forward(&self, qkv: &Tensor, lengths: &[u32]) -> Result<Tensor> {
-        if own(qkv) {
-            return qkv.apply_op1_no_bwd(&AttentionKernel { of: self, lengths });
+    /// Prepares a batch of texts with these numbers of tokens.
+    pub(super) fn texts<'a>(
+        &self,
+        lengths: &'a [u32],
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Texts<'a>> {
+        if self.by == Operations::Own {
+            return Ok(Texts::Lengths(lengths));
         }
-        self.plain(qkv, lengths)
+        let padded = Padded::new(&ranges(lengths), device)?;
+        let bias = self.bias.as_ref().map(|bias| {
+            square(bias, self.heads, padded.longest, device).and_then(|x| x.to_dtype(dtype))
+        });
+        Ok(Texts::Padded {
+            bias: bias.transpose()?,
+            hidden: padded.hidden(lengths, device, dtype)?,
+            padded,
+        })
     }
 
-    /// The same with candle's operations, over texts padded to the longest.
-    fn plain(&self, qkv: &Tensor, lengths: &[u32]) -> Result<Tensor> {
-        let (device, dtype) = (qkv.device(), qkv.dtype());
-        let (texts, heads) = (lengths.len(), self.heads);
-        let padded = Padded::new(lengths, device)?;
-        let width = qkv.dim(1)? / 3;
-        let dim = width / heads;
-        let qkv = padded
-            .fill(qkv)?
-            .reshape((texts, padded.longest, 3, heads, dim))?;
-        let part = |i: usize| {
-            qkv.narrow(2, i, 1)?
-                .squeeze(2)?
-                .transpose(1, 2)?
-                .contiguous()
-        };
-        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-        let mut scores = (q.matmul(&k.t()?.contiguous()?)? / (dim as f64).sqrt())?;
-        if let Some(bias) = &self.bias {
-            scores = scores
-                .broadcast_add(&square(bias, heads, padded.longest, device)?.to_dtype(dtype)?)?;
+    /// `qkv` is `tokens x 3 width`. Returns `tokens x width`.
+    pub(super) fn forward(&self, qkv: &Tensor, texts: &Texts<'_>) -> Result<Tensor> {
+        match texts {
+            Texts::Lengths(lengths) => qkv.apply_op1_no_bwd(&AttentionKernel { of: self, lengths }),
+            Texts::Padded {
+                padded,
+                bias,
+                hidden,
+            } => {
+                let (texts, n, heads) = (padded.texts, padded.longest, self.heads);
+                let width = qkv.dim(1)? / 3;
+                let dim = width / heads;
+                // `3 x texts x heads x n x dim`
+                let qkv = padded.fill(qkv)?.reshape((texts, n, 3, heads, dim))?;
+                let qkv = qkv.permute((2, 0, 3, 1, 4))?.contiguous()?;
+                let part = |i: usize| qkv.narrow(0, i, 1)?.squeeze(0);
+                let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+                let mut scores = (q * (dim as f64).sqrt().recip())?.matmul(&k.t()?)?;
+                for added in [bias, hidden].into_iter().flatten() {
+                    scores = scores.broadcast_add(added)?;
+                }
+                let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+                let mixed = weights.matmul(&v)?.transpose(1, 2)?.contiguous()?;
+                padded.pack(&mixed.reshape((texts * n, width))?)
+            }
         }
-        let hidden = padded
-            .hidden
-            .to_dtype(dtype)?
-            .reshape((texts, 1, 1, padded.longest))?;
-        let weights = candle_nn::ops::softmax(&scores.broadcast_add(&hidden)?, D::Minus1)?;
-        let mixed = weights.matmul(&v)?.transpose(1, 2)?.contiguous()?;
-        padded.pack(&mixed.reshape((texts * padded.longest, width))?)
     }
 }
 
@@ -247,49 +273,85 @@ fn square(bias: &DistanceBias, heads: usize, n: usize, device: &Device) -> Resul
     Tensor::from_vec(out, (1, heads, n, n), device)
 }
 
+/// The places of texts among the tokens of a batch: the first token, and how many there are.
+pub(super) fn ranges(lengths: &[u32]) -> Vec<(u32, u32)> {
+    let mut start = 0;
+    let of_text = |n: &u32| {
+        let first = start;
+        start += n;
+        (first, *n)
+    };
+    lengths.iter().map(of_text).collect()
+}
+
 /// Maps between texts stored one after another and texts padded to the longest.
 pub(super) struct Padded {
     pub(super) longest: usize,
-    /// For every position of the padded batch, its token; the text's last token for padding.
-    from: Tensor,
-    /// For every token, its position in the padded batch.
-    to: Tensor,
-    /// -1e4 at padding, else 0: `texts x longest`.
-    hidden: Tensor,
     texts: usize,
+    /// For every position of the padded batch, its token; the text's last token for padding.
+    /// `None` where the padded batch is the batch itself.
+    from: Option<Tensor>,
+    /// For every token, its position in the padded batch.
+    to: Option<Tensor>,
 }
 
 impl Padded {
-    pub(super) fn new(lengths: &[u32], device: &Device) -> Result<Self> {
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let (mut from, mut to, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
-        let mut start = 0;
-        for (text, n) in lengths.iter().enumerate() {
-            from.extend((0..longest).map(|i| start + i.min(n - 1)));
-            to.extend((0..*n).map(|i| text as u32 * longest + i));
-            hidden.extend((0..longest).map(|i| if i < *n { 0.0_f32 } else { -1e4 }));
-            start += n;
+    /// Pads texts, or parts of them, that lie at these places among the batch's tokens.
+    pub(super) fn new(places: &[(u32, u32)], device: &Device) -> Result<Self> {
+        let texts = places.len();
+        let longest = places.iter().map(|(_, n)| *n).max().unwrap_or(0);
+        let whole = |(i, (start, n)): (usize, &(u32, u32))| {
+            *n == longest && *start as usize == i * longest as usize
+        };
+        let (mut from, mut to) = (None, None);
+        if !places.iter().enumerate().all(whole) {
+            let (mut of_position, mut of_token) = (Vec::new(), Vec::new());
+            for (text, (start, n)) in places.iter().enumerate() {
+                of_position.extend((0..longest).map(|i| start + i.min(n - 1)));
+                of_token.extend((0..*n).map(|i| text as u32 * longest + i));
+            }
+            from = Some(Tensor::new(of_position, device)?);
+            to = Some(Tensor::new(of_token, device)?);
         }
-        let texts = lengths.len();
         Ok(Padded {
             longest: longest as usize,
-            from: Tensor::new(from, device)?,
-            to: Tensor::new(to, device)?,
-            hidden: Tensor::from_vec(hidden, (texts, longest as usize), device)?,
             texts,
+            from,
+            to,
         })
     }
 
-    /// `tokens x …` to `texts x longest x …`.
-    pub(super) fn fill(&self, x: &Tensor) -> Result<Tensor> {
-        let mut shape = vec![self.texts, self.longest];
-        shape.extend(&x.dims()[1..]);
-        x.index_select(&self.from, 0)?.reshape(shape)
+    /// What hides the padding of texts of these lengths: -1e4, else 0: `texts x 1 x 1 x longest`.
+    /// `None` where nothing is padded.
+    fn hidden(&self, lengths: &[u32], device: &Device, dtype: DType) -> Result<Option<Tensor>> {
+        let longest = self.longest as u32;
+        if lengths.iter().all(|n| *n == longest) {
+            return Ok(None);
+        }
+        let of_text = |n: &u32| {
+            let n = *n;
+            (0..longest).map(move |i| if i < n { 0.0_f32 } else { -1e4 })
+        };
+        let hidden: Vec<f32> = lengths.iter().flat_map(of_text).collect();
+        let hidden = Tensor::from_vec(hidden, (self.texts, 1, 1, self.longest), device)?;
+        Ok(Some(hidden.to_dtype(dtype)?))
     }
 
-    /// `(texts longest) x …` to `tokens x …`.
-    pub(super) fn pack(&self, x: &Tensor) -> Result<Tensor> {
-        x.index_select(&self.to, 0)
+    /// `tokens x width` to `texts x longest x width`.
+    pub(super) fn fill(&self, x: &Tensor) -> Result<Tensor> {
+        let shape = (self.texts, self.longest, x.dim(1)?);
+        match &self.from {
+            Some(from) => x.index_select(from, 0)?.reshape(shape),
+            None => x.reshape(shape),
+        }
+    }
+
+    /// `(texts longest) x width` to `tokens x width`.
+    fn pack(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.to {
+            Some(to) => x.index_select(to, 0),
+            None => Ok(x.clone()),
+        }
     }
 }
 
@@ -311,35 +373,34 @@ mod tests {
     #[test]
     fn kernels_equal_candles_operations() {
         let (heads, width) = (3, 12);
-        let lengths = [4, 1, 7];
         let x = random(&[12, width]);
         for gate in [Gate::None, Gate::Gelu, Gate::GeluTanh, Gate::Relu] {
-            let map = Linear::new(&random(&[20, width]), Some(random(&[20])), gate).unwrap();
-            let plain = Linear {
-                own: None,
-                ..map.clone()
-            };
-            close(&map.forward(&x).unwrap(), &plain.forward(&x).unwrap());
+            let (weight, bias) = (random(&[20, width]), random(&[20]));
+            let map = |by| Linear::new(&weight, Some(bias.clone()), gate, by).unwrap();
+            let by = |by| map(by).forward(&x).unwrap();
+            close(&by(Operations::Own), &by(Operations::Candle));
         }
-        let norm = AddNorm::new(random(&[width]), random(&[width]), 1e-5).unwrap();
-        let plain = AddNorm {
-            own: None,
-            ..norm.clone()
+        let (gain, shift, y) = (random(&[width]), random(&[width]), random(&[12, width]));
+        let by = |by| {
+            let norm = AddNorm::new(gain.clone(), shift.clone(), 1e-5, by).unwrap();
+            norm.forward(&x, &y).unwrap()
         };
-        let y = random(&[12, width]);
-        close(
-            &norm.forward(&x, &y).unwrap(),
-            &plain.forward(&x, &y).unwrap(),
-        );
+        close(&by(Operations::Own), &by(Operations::Candle));
         let qkv = random(&[12, 3 * width]);
-        for reach in [None, Some(2), Some(30)] {
-            let bias = reach.map(|reach| {
-                let values = values(&random(&[heads * (2 * reach + 1)])).unwrap();
-                std::sync::Arc::new(DistanceBias { values, reach })
-            });
-            let attention = Attention { heads, bias };
-            let got = attention.forward(&qkv, &lengths).unwrap();
-            close(&got, &attention.plain(&qkv, &lengths).unwrap());
+        for lengths in [&[4_u32, 1, 7][..], &[4, 4, 4], &[12]] {
+            for reach in [None, Some(2), Some(30)] {
+                let bias = reach.map(|reach| {
+                    let values = values(&random(&[heads * (2 * reach + 1)])).unwrap();
+                    std::sync::Arc::new(DistanceBias { values, reach })
+                });
+                let by = |by| {
+                    let bias = bias.clone();
+                    let attention = Attention { heads, bias, by };
+                    let texts = attention.texts(lengths, &Device::Cpu, DType::F32).unwrap();
+                    attention.forward(&qkv, &texts).unwrap()
+                };
+                close(&by(Operations::Own), &by(Operations::Candle));
+            }
         }
     }
 }
